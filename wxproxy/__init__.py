@@ -1,0 +1,22 @@
+"""wxproxy: a sidecar reverse proxy for WeChat's server API.
+
+The map, from the leaves up. A module imports only from layers above it (tests/test_imports.py):
+
+=====================================  =====================================================
+errors redact clock events tasks       vocabulary; no I/O
+schedule refusals budgets errcodes     rules about tokens and WeChat's answers; pure
+accounts paths headers routing         rules about requests; pure
+config credentials logs metrics        the process's surroundings
+wechat keeper                          token client, and the keeper that decides on fetches
+server upstream body                   client connections, upstream connections, bodies; I/O
+local proxy ops                        the two listeners' behaviour
+app                                    the one place that builds and wires
+demo check status cli                  the commands
+sandbox                                the WeChat simulator; imports nothing of the rest
+=====================================  =====================================================
+
+Pure modules take the time, jitter and bytes as arguments: they import neither asyncio nor
+aiohttp, and read no clock, file or random source.
+"""
+
+__version__ = "0.1.0"
