@@ -1,0 +1,324 @@
+"""Connections to WeChat: aiohttp's connector and response parser below ``ClientSession``.
+
+This is the only module that uses aiohttp's client below its documented surface (see
+tests/test_aiohttp_contract.py). Pooling, TLS, DNS cache and happy eyeballs stay the library's;
+ours are the choice of a pooled connection and one prepared request object per upstream.
+
+Never log or pass on aiohttp's exceptions: they may hold the URL. Each is mapped here.
+"""
+
+import asyncio
+import socket
+import ssl
+import time
+from typing import Any, cast
+
+from aiohttp import ClientError, ClientTimeout, TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.resolver import ThreadedResolver
+from aiohttp.streams import EofStream, StreamReader
+from yarl import URL
+
+from wxproxy.accounts import Origin
+from wxproxy.errors import UpstreamError, UpstreamTimeout
+
+_SINKING_SECONDS = 30.0  # how long an upstream that could not be connected to goes last
+_STALE_DNS_SECONDS = 3600.0
+_DNS_CACHE_SECONDS = 60
+
+# One address family that does not answer must leave time for the other within the limit.
+_NO_TIMEOUT = ClientTimeout(total=None)
+
+
+class Upstream:
+    """One origin that requests are sent to.
+
+    Attributes:
+        origin: its scheme, host and port.
+        host_line: the ``Host`` header, ready to send.
+        sinking_until: event-loop time until which it is tried after the others.
+    """
+
+    __slots__ = ("host_line", "key", "origin", "request", "sinking_until")
+
+    def __init__(self, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
+        self.origin = origin
+        self.host_line = f"Host: {origin.netloc}\r\n".encode()
+        self.request = ClientRequest("GET", URL(str(origin)), loop=loop)
+        self.key = self.request.connection_key
+        self.sinking_until = 0.0
+
+
+class UpstreamConnection(ResponseHandler):
+    """One connection to an upstream, taken by one request at a time.
+
+    Attributes:
+        reused: whether an earlier request used it.
+        heard: whether any byte came since it was taken.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.reused = False
+        self.heard = False
+        self.upstream: Upstream | None = None
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = True
+        super().data_received(data)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a request may be written: open, and nothing stray has come in on it."""
+        transport = self.transport
+        return transport is not None and not transport.is_closing() and not self.should_close
+
+    @property
+    def has_reply(self) -> bool:
+        """Whether a reply's head, or the connection's end, has come."""
+        return bool(self._buffer) or self._exception is not None or self._eof
+
+    def send(self, data: bytes) -> None:
+        """Write bytes of the request.
+
+        Raises:
+            UpstreamError: the connection is closed.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise UpstreamError("the connection to WeChat broke while the request was sent")
+        transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the upstream has taken what was written.
+
+        Raises:
+            UpstreamError: the connection broke.
+        """
+        if self.writing_paused:
+            try:
+                await self._drain_helper()
+            except (ClientError, OSError):
+                raise UpstreamError(_BROKE) from None
+
+    def expect_reply(self, *, to_head: bool) -> None:
+        """Prepare the parser for the reply of the request about to be written."""
+        self.set_response_params(skip_payload=to_head, read_until_eof=True, auto_decompress=False)
+
+    async def read_head(self) -> tuple[Any, StreamReader]:
+        """The next reply head and its body's stream.
+
+        Raises:
+            UpstreamError: the connection ended, or sent what is no HTTP.
+            UpstreamTimeout: the watching sweep said so.
+        """
+        try:
+            return await self.read()
+        except UpstreamError:
+            raise
+        except (ClientError, HttpProcessingError, OSError, EofStream):
+            raise UpstreamError(_BROKE) from None
+
+
+_BROKE = "the connection to WeChat broke before a whole reply had come"
+
+
+class _Connector(TCPConnector):
+    """aiohttp's connector with our protocol, newest connection first, strays refused."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = lambda: UpstreamConnection(self._loop)  # type: ignore[assignment]
+
+    def take(self, upstream: Upstream) -> UpstreamConnection | None:
+        """The newest idle connection that is fit for use, or None."""
+        idle = self._conns.get(upstream.key)
+        oldest = time.monotonic() - cast(float, self._keepalive_timeout)
+        while idle:
+            protocol, since = idle.pop()
+            connection = cast(UpstreamConnection, protocol)
+            if connection.is_usable and since >= oldest:
+                self._acquired.add(connection)
+                if self._limit_per_host:
+                    self._acquired_per_host[upstream.key].add(connection)
+                return connection
+            connection.close()
+        return None
+
+    async def _get(self, key: Any, traces: Any) -> Connection | None:
+        # connect() looks here first, and again after it waited for a free place.
+        idle = self._conns.get(key)
+        while idle:
+            protocol, since = idle.pop()
+            connection = cast(UpstreamConnection, protocol)
+            if connection.is_usable:
+                idle.appendleft((connection, since))
+                return await super()._get(key, traces)
+            connection.close()
+        return None
+
+    def give_back(self, upstream: Upstream, connection: UpstreamConnection) -> None:
+        self._release(upstream.key, connection)
+
+    def discard(self, upstream: Upstream, connection: UpstreamConnection) -> None:
+        self._release(upstream.key, connection, should_close=True)
+
+
+class UpstreamPool:
+    """Connections to every upstream.
+
+    Args:
+        connect_s: limit for waiting for a place, DNS, TCP and TLS together.
+        idle_s: how long an unused connection is kept.
+        limit: connections to one upstream.
+        family: ``socket.AF_UNSPEC``, or the only address family to use.
+        tls: trust settings; verification is always on.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_s: float,
+        idle_s: float,
+        limit: int,
+        family: socket.AddressFamily = socket.AF_UNSPEC,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connect_s = connect_s
+        self._connector = _Connector(
+            limit=0,
+            limit_per_host=limit,
+            keepalive_timeout=idle_s,
+            family=family,
+            ssl=tls or True,
+            resolver=StaleResolver(),
+            ttl_dns_cache=_DNS_CACHE_SECONDS,
+        )
+        self._upstreams: dict[Origin, Upstream] = {}
+
+    def upstream(self, origin: Origin) -> Upstream:
+        """The one Upstream object of an origin, shared by every account that uses it."""
+        found = self._upstreams.get(origin)
+        if found is None:
+            found = self._upstreams[origin] = Upstream(origin, self._loop)
+        return found
+
+    def take(self, upstream: Upstream) -> UpstreamConnection | None:
+        """An idle connection, newest first, or None when one must be opened."""
+        connection = self._connector.take(upstream)
+        if connection is not None:
+            connection.reused = True
+            connection.heard = False
+        return connection
+
+    async def open(self, upstream: Upstream) -> UpstreamConnection:
+        """A connection that may be new, within the connect limit.
+
+        Raises:
+            UpstreamError: it could not be had (``upstream_unreachable``).
+            UpstreamTimeout: not within the limit.
+        """
+        try:
+            async with asyncio.timeout(self._connect_s):
+                held = await self._connector.connect(upstream.request, [], _NO_TIMEOUT)
+        except TimeoutError:
+            self._sink(upstream)
+            raise UpstreamTimeout(
+                f"no connection to {upstream.origin} within {self._connect_s:g} s"
+            ) from None
+        except ssl.SSLError:
+            self._sink(upstream)
+            raise UpstreamError(_untrusted(upstream), code="upstream_unreachable") from None
+        except (ClientError, OSError) as exc:
+            self._sink(upstream)
+            raise UpstreamError(_why(upstream, exc), code="upstream_unreachable") from None
+        connection = cast(UpstreamConnection, held.protocol)
+        held._protocol = None  # ours to give back from here on; its finaliser would close it
+        connection.reused = connection.upstream is not None
+        connection.upstream = upstream
+        connection.heard = False
+        return connection
+
+    def give_back(self, upstream: Upstream, connection: UpstreamConnection) -> None:
+        """Return a connection whose request was written and whose reply was read to the end."""
+        self._connector.give_back(upstream, connection)
+
+    def discard(self, upstream: Upstream, connection: UpstreamConnection) -> None:
+        """Close a connection in any other state."""
+        self._connector.discard(upstream, connection)
+
+    def in_order(self, upstreams: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
+        """The upstreams in the order to try them: those that failed lately go last."""
+        if len(upstreams) == 1:
+            return upstreams
+        now = self._loop.time()
+        return tuple(sorted(upstreams, key=lambda one: one.sinking_until > now))
+
+    @property
+    def in_use(self) -> int:
+        """Connections that requests hold now."""
+        return len(self._connector._acquired)
+
+    @property
+    def idle(self) -> int:
+        """Connections kept for later requests."""
+        return sum(len(idle) for idle in self._connector._conns.values())
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._connector.close()
+
+    def _sink(self, upstream: Upstream) -> None:
+        upstream.sinking_until = self._loop.time() + _SINKING_SECONDS
+
+
+def _untrusted(upstream: Upstream) -> str:
+    return (
+        f"the TLS certificate of {upstream.origin} is not trusted;"
+        " set upstream_ca_file (or SSL_CERT_FILE) to the CA that signed it"
+    )
+
+
+def _why(upstream: Upstream, exc: Exception) -> str:
+    kind = type(exc).__name__
+    if "Certificate" in kind or "SSL" in kind:
+        return _untrusted(upstream)
+    if "DNS" in kind:
+        return f"the name {upstream.origin.host} cannot be resolved; is DNS reachable from here?"
+    return f"cannot connect to {upstream.origin}; is it reachable from here?"
+
+
+class StaleResolver(AbstractResolver):
+    """The system's resolver, whose last good answer serves for an hour when DNS fails."""
+
+    def __init__(self, resolver: AbstractResolver | None = None) -> None:
+        self._resolver = resolver or ThreadedResolver()
+        self._last_good: dict[tuple[str, int, int], tuple[float, list[ResolveResult]]] = {}
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Addresses of the host.
+
+        Raises:
+            OSError: it cannot be resolved, and no good answer of the last hour is known.
+        """
+        key = (host, port, family)
+        try:
+            found = await self._resolver.resolve(host, port, family)
+        except OSError:
+            since, kept = self._last_good.get(key, (0.0, []))
+            if kept and time.monotonic() - since < _STALE_DNS_SECONDS:
+                return kept
+            raise
+        self._last_good[key] = (time.monotonic(), found)
+        return found
+
+    async def close(self) -> None:
+        """Release the system's resolver."""
+        await self._resolver.close()
