@@ -1,14 +1,14 @@
 """Request bodies: read whole where small, kept on the way for a retry where not.
 
-A body is kept in memory up to a limit each and in all, else in an unlinked file (mode 0600)
+A body is kept in memory up to a limit each and in all, else in a nameless file (mode 0600)
 that is written and read in a thread. What may be kept is a budget shared by all requests.
 """
 
 import asyncio
-import os
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import IO
 
 from wxproxy.errors import RequestRefused
 
@@ -83,7 +83,7 @@ class KeptBody:
         self._file_room = in_file
         self._use_file = in_file > 0
         self._chunks: list[bytes] = []
-        self._fd = -1
+        self._file: IO[bytes] | None = None
         self._thread_write: asyncio.Future[None] | None = None
         self.size = 0
 
@@ -127,10 +127,9 @@ class KeptBody:
             yield self.content()
             return
         await self._settle()
-        position = 0
-        while position < self.size:
-            piece = await asyncio.to_thread(os.pread, self._fd, _READ_BACK_BYTES, position)
-            position += len(piece)
+        assert self._file is not None
+        await asyncio.to_thread(self._file.seek, 0)
+        while piece := await asyncio.to_thread(self._file.read, _READ_BACK_BYTES):
             yield piece
 
     async def close(self) -> None:
@@ -141,9 +140,9 @@ class KeptBody:
         self._chunks = []
         if self._use_file:
             await self._settle()
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     def _more_memory(self, size: int) -> bool:
         budget = self._keeper._memory
@@ -180,20 +179,17 @@ class KeptBody:
         await asyncio.shield(self._thread_write)
 
     def _write_in_thread(self, chunk: bytes) -> None:
-        if self._fd < 0:
-            self._fd = _unlinked_file(self._keeper._spool_dir)
+        if self._file is None:
+            # Unbuffered, mode 0600 and without a name.
+            self._file = tempfile.TemporaryFile(  # noqa: SIM115 - closed by close()
+                buffering=0, dir=self._keeper._spool_dir
+            )
         view = memoryview(chunk)
         while view:
-            view = view[os.write(self._fd, view) :]
+            view = view[self._file.write(view) :]
 
     async def _settle(self) -> None:
         if self._thread_write is not None:
             await asyncio.wait((self._thread_write,))
             if not self._thread_write.cancelled():
                 self._thread_write.exception()
-
-
-def _unlinked_file(directory: str | None) -> int:
-    fd, path = tempfile.mkstemp(prefix="wxproxy-", dir=directory)  # mode 0600
-    os.unlink(path)
-    return fd
