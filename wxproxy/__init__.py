@@ -4,9 +4,11 @@ The map, from the leaves up. A module imports only from layers above it (tests/t
 
 =====================================  =====================================================
 errors redact clock events tasks       vocabulary; no I/O
+values                                 how one value of a setting is read; pure
 schedule refusals budgets errcodes     rules about tokens and WeChat's answers; pure
 accounts paths headers routing         rules about requests; pure
-config credentials logs metrics        the process's surroundings
+settings credentials config            the table of settings, secrets, and how both are read
+logs metrics                           the process's surroundings
 wechat keeper                          token client, and the keeper that decides on fetches
 server upstream body                   client connections, upstream connections, bodies; I/O
 local proxy ops                        the two listeners' behaviour
