@@ -19,41 +19,12 @@ from wxproxy.credentials import SecretSource
 from wxproxy.errors import ConfigError
 from wxproxy.settings import (
     AccountSettings,
-    ErrorStatus,
-    ForceRefresh,
     ForeignToken,
-    IpFamily,
     Limits,
-    LogFormat,
-    LogLevel,
     Rule,
     Settings,
-    TokenEndpoint,
     rules,
 )
-from wxproxy.values import Address
-
-__all__ = [
-    "AccountSettings",
-    "Address",
-    "ErrorStatus",
-    "ForceRefresh",
-    "ForeignToken",
-    "IpFamily",
-    "Limits",
-    "LogFormat",
-    "LogLevel",
-    "NoAccounts",
-    "SettingDoc",
-    "Settings",
-    "TokenEndpoint",
-    "add_flags",
-    "build_accounts",
-    "build_secrets",
-    "describe",
-    "given_flags",
-    "load",
-]
 
 _PREFIX = "WXPROXY_"
 _CONFIG_MEANING = "TOML file with settings, [limits] and [[accounts]]"
@@ -238,7 +209,7 @@ def _environment(environ: Mapping[str, str]) -> _Entries:
         if name == _variable(key) and key in _OUTSIDE_FILE:
             given[key] = _Given(f"{name} (environment)", raw)
         elif not _SERVICE_LINK.fullmatch(f"{name}={raw}"):
-            hint = _hint(name, map(_variable, _OUTSIDE_FILE))
+            hint = _hint(name.upper(), map(_variable, _OUTSIDE_FILE))
             raise ConfigError(f"{name!r} (environment): unknown setting{hint}")
     return given
 
