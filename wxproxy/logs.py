@@ -42,13 +42,14 @@ _PATTERNS = (
     re.compile(rf"""({_TELLING}(?:=|%3d))(?:b?{_UNTIL_QUOTE}|[^\s&"'\\<>,;)\]}}]+)""", re.I | re.S),
     # Authorization: Bearer …, X-Wxproxy-Key: …, also as pairs of bytes in a list of headers
     re.compile(
-        r"""((?:authorization|x-wxproxy-key)["']?\s*[:=,]\s*b?["']?(?:(?:bearer|basic)\s+)?)"""
+        r"""((?:authorization|x-wxproxy-key)["']?\s*[:=,]\s*(?:b?["'])?(?:(?:bearer|basic)\s+)?)"""
         r"""[^\s"',;)\]}]+""",
         re.I,
     ),
     # Any other value of a query.
     re.compile(r"""([?&][^\s=&?"'<>]{1,128}=)[^\s&"'\\<>#]+"""),
 )
+_MAY_NAME_A_VALUE = re.compile("[=:,]|%3d", re.I)
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
     ord("\n"): "\\n",
     ord("\r"): "\\r",
@@ -67,29 +68,49 @@ class Redactor:
 
     def __init__(self, *, capacity: int = 20_000) -> None:
         self._capacity = capacity
-        self._lasting: dict[str, None] = {}
+        # By their first characters, so that a line costs the same however many are known.
+        # Tuples are replaced whole: another thread may be masking.
+        self._by_start: dict[str, tuple[str, ...]] = {}
         self._newest: dict[str, None] = {}
 
     def add(self, value: str, *, lasting: bool = False) -> None:
         """Mask this value from now on; under 6 characters it would mask ordinary text."""
         if len(value) < _KNOWN_MIN_LENGTH:
             return
-        if lasting:
-            self._lasting[value] = None
-            return
+        start = value[:_KNOWN_MIN_LENGTH]
+        alike = self._by_start.get(start, ())
+        if value not in alike:
+            self._by_start[start] = (*alike, value)
+        elif value not in self._newest:
+            return  # lasts already
         self._newest.pop(value, None)
-        self._newest[value] = None
-        if len(self._newest) > self._capacity:
-            del self._newest[next(iter(self._newest))]
+        if not lasting:
+            self._newest[value] = None
+            if len(self._newest) > self._capacity:
+                self._forget(next(iter(self._newest)))
+
+    def _forget(self, value: str) -> None:
+        del self._newest[value]
+        start = value[:_KNOWN_MIN_LENGTH]
+        alike = tuple(other for other in self._by_start[start] if other != value)
+        if alike:
+            self._by_start[start] = alike
+        else:
+            del self._by_start[start]
 
     def mask(self, text: str) -> str:
         """The text without known values, values under telling names, and query values."""
-        # The copies are made at once: other threads may add meanwhile.
-        found = [value for value in (*self._lasting, *self._newest) if value in text]
+        found = {
+            value
+            for at in range(len(text) - _KNOWN_MIN_LENGTH + 1)
+            for value in self._by_start.get(text[at : at + _KNOWN_MIN_LENGTH], ())
+            if text.startswith(value, at)
+        }
         for value in sorted(found, key=len, reverse=True):
             text = text.replace(value, _MASK)
-        for pattern in _PATTERNS:
-            text = pattern.sub(rf"\g<1>{_MASK}", text)
+        if _MAY_NAME_A_VALUE.search(text):
+            for pattern in _PATTERNS:
+                text = pattern.sub(rf"\g<1>{_MASK}", text)
         return text
 
     def plain(self, value: object, *, depth: int = 0) -> Any:
