@@ -56,6 +56,7 @@ class Distribution:
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
+        """Count one duration in its bucket."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
 
@@ -65,6 +66,7 @@ def _label_names(spec: MetricSpec) -> list[str]:
 
 
 def counter_family(spec: MetricSpec, counts: Counts) -> Metric:
+    """A counter as prometheus_client takes it."""
     family = CounterMetricFamily(spec.name, spec.help, labels=_label_names(spec))
     for labels, value in counts.series.items():
         family.add_metric(labels, value)
@@ -74,6 +76,7 @@ def counter_family(spec: MetricSpec, counts: Counts) -> Metric:
 def gauge_family(
     spec: MetricSpec, values: Iterable[tuple[tuple[str, ...], float | None]]
 ) -> Metric:
+    """A gauge as prometheus_client takes it; values of None have no series."""
     family = GaugeMetricFamily(spec.name, spec.help, labels=_label_names(spec))
     for labels, value in values:
         if value is not None:
@@ -82,6 +85,7 @@ def gauge_family(
 
 
 def histogram_family(spec: MetricSpec, distribution: Distribution) -> Metric:
+    """A histogram as prometheus_client takes it."""
     buckets = zip(
         (*map(str, distribution.bounds), "+Inf"), accumulate(distribution.counts), strict=True
     )
@@ -101,6 +105,7 @@ class _Families(Collector):
 
 
 def slices(encode: Callable[[Collector], bytes], registry: Collector) -> Iterator[bytes]:
+    """What the encoder makes of the registry, in pieces of at most SAMPLES_PER_SLICE samples."""
     end = encode(_Families())
     for family in registry.collect():
         samples, family.samples = family.samples, []
