@@ -8,10 +8,12 @@ values                                 how one value of a setting is read; pure
 schedule refusals budgets errcodes     rules about tokens and WeChat's answers; pure
 accounts paths headers routing         rules about requests; pure
 settings credentials config            the table of settings, secrets, and how both are read
-logs metrics                           the process's surroundings
+metric_table                           every metric, its labels and their values; pure
+logs metric_families route_labels      what is logged and counted
+metrics                                what is counted, and how Prometheus gets it
 wechat keeper                          token client, and the keeper that decides on fetches
 server upstream body                   client connections, upstream connections, bodies; I/O
-local proxy ops                        the two listeners' behaviour
+local proxy status_page ops            the two listeners' behaviour
 app                                    the one place that builds and wires
 demo check status cli                  the commands
 sandbox                                the WeChat simulator; imports nothing of the rest
