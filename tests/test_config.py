@@ -1,26 +1,19 @@
 """Settings: precedence, every refusal with key and source, and secrets that stay unseen."""
 
-import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from wxproxy.accounts import Kind, Origin, TokenApi
 from wxproxy.config import (
     NoAccounts,
-    add_flags,
     build_accounts,
     build_secrets,
-    describe,
-    given_flags,
     load,
 )
 from wxproxy.errors import ConfigError
-from wxproxy.settings import ForeignToken, IpFamily, Limits, LogFormat, Settings, rules
+from wxproxy.settings import ForeignToken, IpFamily, LogFormat, Settings
 from wxproxy.values import Address
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -52,23 +45,6 @@ def test_the_environment_alone_is_enough_for_one_account() -> None:
     assert account.upstream == (Origin("https", "api.weixin.qq.com", 443),)
     assert account.secret is not None
     assert account.secret.reveal() == SECRET
-
-
-def test_defaults_are_those_of_the_contract() -> None:
-    """The numbers that the documentation promises."""
-    loaded = load({}, ONE)
-    limits = loaded.limits
-
-    assert str(loaded.listen) == "127.0.0.1:5780"
-    assert str(loaded.ops_listen) == "127.0.0.1:5781"
-    assert loaded.refresh_lead_seconds == 240
-    assert (loaded.token_wait_seconds, loaded.startup_wait_seconds) == (3, 20)
-    assert (loaded.shutdown_delay_seconds, loaded.drain_seconds) == (0, 25)
-    assert loaded.classic_fetches_per_day == 200
-    assert (loaded.allow_anonymous, loaded.expose_token, loaded.allow_origins) == (False, False, ())
-    assert (limits.client_idle_seconds, limits.client_connections) == (3600, 10_000)
-    assert (limits.body_bytes, limits.replay_memory_bytes) == (1 << 30, 1 << 20)
-    assert (limits.spool_bytes, limits.spool_total_bytes) == (64 << 20, 256 << 20)
 
 
 def test_flags_win_over_environment_over_file_over_default(load_file: LoadFile) -> None:
@@ -411,13 +387,6 @@ def test_service_links_of_kubernetes_are_no_settings() -> None:
     assert load({}, {**ONE, **links}) == load({}, ONE)
 
 
-def test_no_setting_looks_like_a_service_link() -> None:
-    """A setting named like a link would be shadowed by one."""
-    names = [doc.environment for doc in describe()]
-
-    assert not [name for name in names if "_SERVICE_" in name or "_PORT" in name]
-
-
 def test_a_listener_for_everybody_is_a_decision(load_file: LoadFile) -> None:
     """With allow_anonymous the same address is taken; the ops listener needs no such word."""
     loaded = load_file(
@@ -432,66 +401,6 @@ def test_a_long_lead_is_fine_for_classic_tokens() -> None:
     environ = {**ONE, "WXPROXY_TOKEN_API": "classic", "WXPROXY_REFRESH_LEAD_SECONDS": "600"}
 
     assert load({}, environ).refresh_lead_seconds == 600
-
-
-def test_flags_are_parsed_to_what_load_wants() -> None:
-    """Given flags arrive by key, those left out do not, and other arguments are left alone."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--verbose", action="store_true")
-    add_flags(parser)
-
-    arguments = parser.parse_args(
-        ["--verbose", "--listen", ":1", "--allow-anonymous", "--expose-token=no", "--config", "f"]
-    )
-
-    assert given_flags(arguments) == {
-        "listen": ":1",
-        "allow_anonymous": "true",
-        "expose_token": "no",
-        "config": "f",
-    }
-
-
-def test_help_names_every_flag_and_no_flag_takes_a_secret() -> None:
-    """Command lines are visible to every user of a machine, so a secret has no flag."""
-    parser = argparse.ArgumentParser()
-    add_flags(parser)
-    text = parser.format_help()
-
-    assert all(
-        f"--{key.replace('_', '-')} " in text
-        for key, rule in rules(Settings).items()
-        if not rule.is_boolean
-    )
-    assert "--secret-file" in text
-    assert "--secret " not in text
-
-
-def test_keys_are_unique_where_they_share_a_name() -> None:
-    """Settings, limits and an account's variables share WXPROXY_<KEY>."""
-    names = [doc.environment for doc in describe() if doc.environment]
-
-    assert sorted(set(names)) == sorted(names)
-
-
-def test_every_field_has_a_rule_and_a_row() -> None:
-    """A setting that exists is documented, with its meaning."""
-    keys = {doc.key for doc in describe()}
-
-    assert {one.name for one in fields(Settings)} - {"accounts", "limits"} <= keys
-    assert {f"limits.{one.name}" for one in fields(Limits)} <= keys
-    assert all(doc.meaning for doc in describe())
-
-
-def test_documented_defaults_are_the_defaults() -> None:
-    """The default that is shown, given as a value, changes nothing."""
-    given_defaults = {
-        doc.environment: doc.default
-        for doc in describe()
-        if doc.key.startswith("limits.") or doc.key in ("listen", "drain_seconds", "log_level")
-    }
-
-    assert load({}, {**ONE, **given_defaults}) == load({}, ONE)
 
 
 def test_secrets_are_built_by_account_name(load_file: LoadFile, tmp_path: Path) -> None:
@@ -515,47 +424,3 @@ def test_an_unreadable_secret_file_is_told_with_its_setting(tmp_path: Path) -> N
 
     with pytest.raises(ConfigError, match=r"^WXPROXY_SECRET_FILE \(environment\): .*/gone: cannot"):
         build_secrets(load({}, environ))
-
-
-SECRETS = st.text("0123456789abcdefXYZ", min_size=12, max_size=50).map("sekret".__add__)
-VARIABLES = st.sampled_from([doc.environment for doc in describe() if doc.environment])
-ODD_FORMS = st.sampled_from(
-    ["{}", " {}\n", "{} x", "unix:{}", "https://u:{}@h", "https://h:{}", "[{}]:1", "{},", "1{}"]
-)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(secret=SECRETS, strays=st.dictionaries(VARIABLES, ODD_FORMS, max_size=4))
-def test_a_secret_in_any_wrong_place_is_never_quoted(
-    secret: str, strays: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Wherever a secret strays, no error says it; where all is well, no repr does."""
-    monkeypatch.chdir(tmp_path)
-    strays.pop("WXPROXY_CONFIG", None)  # a path is quoted, as the reader must find it
-    environ = {"WXPROXY_APPID": "wx1", "WXPROXY_SECRET": secret}
-    environ |= {name: form.format(secret) for name, form in strays.items()}
-
-    shown = ""
-    try:
-        loaded = load({}, environ)
-    except ConfigError as exc:
-        shown = str(exc) + repr(exc) + str(exc.body())
-    else:
-        # A secret in a stray but fitting place, such as the appid's, cannot be told from one.
-        shown = "" if strays else repr(loaded) + repr(build_secrets(loaded))
-
-    assert secret not in shown
-
-
-@given(secret=SECRETS, key=st.sampled_from([*rules(Limits), "kind", "upstream", "listen"]))
-def test_a_secret_in_a_wrong_place_of_a_file_is_never_quoted(
-    secret: str, key: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """The same for files: neither values nor the TOML parser's own words are passed on."""
-    path = tmp_path_factory.getbasetemp() / "stray.toml"
-    table = "[limits]" if key in rules(Limits) else ACCOUNT
-    for line in (f'{key} = "{secret}"', f'{key} = {secret}"', f'{key} = ["{secret}", 1]'):
-        path.write_text(f"{table}\n{line}\n")
-        with pytest.raises(ConfigError) as caught:
-            load({"config": str(path)}, {})
-        assert secret not in str(caught.value)
