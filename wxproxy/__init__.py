@@ -15,7 +15,7 @@ wechat keeper                          token client, and the keeper that decides
 server upstream body                   client connections, upstream connections, bodies; I/O
 local proxy status_page ops            the two listeners' behaviour
 app                                    the one place that builds and wires
-demo check status cli                  the commands
+process serve demo check status cli    the commands
 sandbox                                the WeChat simulator; imports nothing of the rest
 =====================================  =====================================================
 
