@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wxproxy import values
@@ -44,6 +44,7 @@ JSON_LIKE = st.recursive(
 
 
 @pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
+@settings(deadline=None)  # a busy machine is no failure
 @given(raw=JSON_LIKE)
 def test_a_parser_gives_a_value_or_a_value_error(
     parse: Callable[[object], object], raw: object
