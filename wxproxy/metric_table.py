@@ -48,8 +48,9 @@ ERROR_CODES = (
     OTHER,
 )
 
-# What WeChat's token endpoints are known to answer: wechat-facts.md 1 and 8.
-# Source: https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken.html
+# What the token endpoints are known to refuse with.
+# Source: https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken
+# and, for WeCom, https://developer.work.weixin.qq.com/document/path/90455
 # fmt: off
 _REFUSAL_ERRCODES = (
     -1, 40001, 40002, 40013, 40091, 40125, 40164, 40243, 41002, 41004, 43002, 45009, 45011, 45033,

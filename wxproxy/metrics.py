@@ -149,8 +149,8 @@ class Metrics(Collector):
         self._secret_reloaded_at: float | None = None
         self._in_detail = len(accounts) <= ACCOUNTS_IN_DETAIL
         self._counts = _all_counts(accounts)
-        self._requests = self._counts["wxproxy_requests_total"]
-        self._route_requests = self._counts["wxproxy_route_requests_total"]
+        self._by_account = self._counts["wxproxy_requests_total"].series
+        self._by_route = self._counts["wxproxy_route_requests_total"].series
         self._errcodes = self._counts["wxproxy_wechat_errcodes_total"]
         self._distributions = {
             spec.name: Distribution(spec) for spec in METRICS if spec.type == "histogram"
@@ -186,13 +186,13 @@ class Metrics(Collector):
             path = self._routes.label(path, succeeded=upstream_s is not None and 200 <= code < 300)
         # Written out, as this runs for each request: two calls would take as long as the rest.
         try:
-            self._requests.series[account, label] += 1
+            self._by_account[account, label] += 1
         except KeyError:
-            self._requests.add(account, label)
+            self._counts["wxproxy_requests_total"].add(account, label)
         try:
-            self._route_requests.series[path, method, label] += 1
+            self._by_route[path, method, label] += 1
         except KeyError:
-            self._route_requests.add(path, method, label)
+            self._counts["wxproxy_route_requests_total"].add(path, method, label)
         self._duration.observe(duration_s)
         if upstream_s is not None:
             self._upstream_duration.observe(upstream_s)

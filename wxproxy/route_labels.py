@@ -17,8 +17,8 @@ _LONGEST = 64
 # Lower case only: an id or a token that strayed into a path hardly ever matches.
 _PLAIN = re.compile(r"(?:/[a-z0-9_-]+){2,6}")
 
-# Source: the API lists of https://developers.weixin.qq.com/doc/ and, for WeCom,
-# https://developer.work.weixin.qq.com/document/
+# So that the first call of a common API shows under its own name; a path that is missing here
+# earns its label by use, and one too many costs nothing.
 _COMMON = """
     /_wxproxy/jssdk /_wxproxy/refresh /_wxproxy/token
     /cgi-bin/token /cgi-bin/stable_token /cgi-bin/gettoken
