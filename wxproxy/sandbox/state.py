@@ -116,7 +116,8 @@ class Token:
 
     def remaining_s(self, now: float) -> int:
         """Whole seconds to its expiry."""
-        return max(0, int(self.expires_at - now))
+        # Rounded first: 7200 is not to become 7199 because of a float's last bit.
+        return max(0, int(round(self.expires_at - now, 3)))
 
     def is_good(self, now: float) -> bool:
         """Whether WeChat would take it."""

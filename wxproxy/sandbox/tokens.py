@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from wxproxy.sandbox.calls import Call
-from wxproxy.sandbox.replies import WECOM_JSON, Refused, Reply, json_reply
+from wxproxy.sandbox.replies import Refused, Reply, json_reply, ok
 from wxproxy.sandbox.state import WECOM, App, Token, World
 
 CLASSIC_PATH = "/cgi-bin/token"
@@ -32,9 +32,10 @@ def classic(world: World, call: Call) -> Reply:
     """GET /cgi-bin/token."""
     app = _app(world, call.params.get("appid"))
     _check(app, call.params, wrong_secret=40001)
-    if not app.classic_quota.take(world.now):
+    now = world.now
+    if not app.classic_quota.take(now):
         raise Refused(45009)
-    return _granted(world, world.tokens.classic(app, world.now))
+    return _granted(world.tokens.classic(app, now), now)
 
 
 def stable(world: World, call: Call) -> Reply:
@@ -42,10 +43,11 @@ def stable(world: World, call: Call) -> Reply:
     arguments = call.json()
     app = _app(world, arguments.get("appid"))
     _check(app, arguments, wrong_secret=40125)
-    if not app.stable_minute.take(world.now):
+    now = world.now
+    if not app.stable_minute.take(now):
         raise Refused(45011)
     force = arguments.get("force_refresh") is True
-    return _granted(world, world.tokens.stable(app, world.now, force=force))
+    return _granted(world.tokens.stable(app, now, force=force), now)
 
 
 def gettoken(world: World, call: Call) -> Reply:
@@ -62,14 +64,9 @@ def gettoken(world: World, call: Call) -> Reply:
     agent = next((name for name, value in app.agents.items() if value == secret), None)
     if agent is None:
         raise Refused(40091 if _is_secret_of_another(world, secret) else 40001)
-    token = world.tokens.gettoken(app, agent, world.now)
-    data = {
-        "errcode": 0,
-        "errmsg": "ok",
-        "access_token": token.value,
-        "expires_in": token.remaining_s(world.now),
-    }
-    return json_reply(data, WECOM_JSON)
+    now = world.now
+    token = world.tokens.gettoken(app, agent, now)
+    return ok(access_token=token.value, expires_in=token.remaining_s(now))
 
 
 def _app(world: World, appid: object) -> App:
@@ -95,5 +92,5 @@ def _is_secret_of_another(world: World, secret: str) -> bool:
     return any(app.kind == WECOM and secret in app.agents.values() for app in world.apps.values())
 
 
-def _granted(world: World, token: Token) -> Reply:
-    return json_reply({"access_token": token.value, "expires_in": token.remaining_s(world.now)})
+def _granted(token: Token, now: float) -> Reply:
+    return json_reply({"access_token": token.value, "expires_in": token.remaining_s(now)})
