@@ -139,6 +139,13 @@ async def test_odd_expires_in(wechat: Client, expires_in: Any) -> None:
     assert await wechat.verdict(granted["access_token"]) == 0
 
 
+async def test_merge_leaves_what_is_no_object(wechat: Client) -> None:
+    """A body that is no JSON object cannot be merged into and goes out as it is."""
+    wechat.sandbox.fault(PATH, json=[1], merge={"a": 1})
+
+    assert (await wechat.call(PATH))[2] == b"[1]"
+
+
 @pytest.mark.parametrize("token", ["", "x" * 5000])
 async def test_odd_tokens(wechat: Client, token: str) -> None:
     """A token endpoint may answer any JSON."""

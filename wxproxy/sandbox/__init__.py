@@ -29,7 +29,7 @@ official account    wxsandbox0000000002  secret sandbox-secret-2
 WeCom corp          wwsandbox00000001    agent 1000001, secret sandbox-agent-secret-1;
                                          agent 1000002, secret sandbox-agent-secret-2
 WeCom robot                              key sandbox-webhook-key
-third-party platform  wxsandboxcomponent1  secret sandbox-component-secret, any ticket
+third-party         wxsandboxcomponent1  secret sandbox-component-secret, any ticket
 ==================  ===================  ==============================================
 
 Every app has the followers ``oSandbox00000000000000000001`` to ``…3``. Any login code works

@@ -29,14 +29,12 @@ class Route:
     token: bool = True
 
 
-_OWN = {
-    "/sandbox/echo": Route(api.echo, ""),
-    "/sandbox/bytes": Route(api.sized, ""),
-    "/sandbox/sink": Route(api.sink, ""),
-}
+_ECHO = "/sandbox/echo"
 
 _COMMON = {
-    **_OWN,
+    _ECHO: Route(api.echo, ""),
+    "/sandbox/bytes": Route(api.sized, ""),
+    "/sandbox/sink": Route(api.sink, ""),
     "/cgi-bin/getcallbackip": Route(api.ip_list),
     "/cgi-bin/get_api_domain_ip": Route(api.ip_list),
     "/cgi-bin/media/upload": Route(api.media_upload, "POST"),
@@ -126,14 +124,11 @@ def answer(world: World, call: Call) -> Reply:
 
 
 def _answer(world: World, call: Call, side: str) -> Reply:
-    if call.path.startswith("/sandbox/echo/"):
-        route = _OWN["/sandbox/echo"]
-    else:
-        found = (_WECOM if side == WECOM else _OFFICIAL).get(call.path)
-        if found is None:
-            return _unknown(world, call, side)
-        route = found
-    world.path_calls[call.path if route.handler is not api.echo else "/sandbox/echo"] += 1
+    path = _ECHO if call.path.startswith(f"{_ECHO}/") else call.path
+    route = (_WECOM if side == WECOM else _OFFICIAL).get(path)
+    if route is None:
+        return _unknown(world, call, side)
+    world.path_calls[path] += 1
     if route.token:
         _admit(world, call, side)
     if route.method and call.seen.method not in (route.method, _also(route.method)):

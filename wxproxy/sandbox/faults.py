@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from wxproxy.sandbox.replies import Reply
+from wxproxy.sandbox.replies import Reply, json_reply
 
 LATE_408 = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -34,7 +34,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         body: any text as the body; "" for an empty one.
 
     What is changed about that answer, or about the endpoint's own:
-        merge: members put over those of a JSON object.
+        merge: members put over those of a JSON object; other bodies stay.
         status, content_type, headers, encoding: of the reply.
         prefix: put before the body, as white space or a byte order mark.
 
@@ -103,8 +103,8 @@ def shaped(fault: Fault, *, refusal: Callable[[int], Reply], own: Callable[[], R
     """
     reply = _base(fault, refusal, own)
     body = reply.body
-    if fault.merge and reply.size is None:
-        body = _dumps(json.loads(body) | fault.merge)
+    if fault.merge and body.startswith(b"{"):
+        body = json_reply(json.loads(body) | fault.merge).body
     body = wire(fault.prefix) + body
     headers = (*reply.headers, *fault.headers.items())
     if fault.encoding == "gzip":
@@ -126,7 +126,7 @@ def _base(fault: Fault, refusal: Callable[[int], Reply], own: Callable[[], Reply
     if fault.errcode is not None:
         return _reformed(fault, refusal(fault.errcode))
     if fault.json is not msgspec.UNSET:
-        return Reply(_dumps(fault.json))
+        return json_reply(fault.json)
     if fault.body is not None:
         return Reply(wire(fault.body), "text/html")
     return own()
@@ -146,7 +146,3 @@ def _reformed(fault: Fault, reply: Reply) -> Reply:
     else:
         body = b'{"errcode":%b,"errmsg":%b}' % (code, errmsg)
     return replace(reply, body=body)
-
-
-def _dumps(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
