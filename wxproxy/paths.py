@@ -5,7 +5,7 @@ the client sent.
 """
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -17,11 +17,10 @@ from wxproxy.errors import RequestRefused
 # Longer ones are classed each time: no client may fill the cache with long paths.
 _CACHED_PATH_MAX_LENGTH = 128
 
-_VERSIONS = frozenset({(1, 0), (1, 1)})
 _REFUSED_METHODS = frozenset({"TRACE", "CONNECT"})
 
 
-class Rule(Enum):
+class Rule(StrEnum):
     """What is done with a request."""
 
     INJECT = "inject"
@@ -158,7 +157,7 @@ def check_target(target: str, version: tuple[int, int], method: str) -> None:
     """
     if method in _REFUSED_METHODS:
         raise RequestRefused("TRACE and CONNECT are not forwarded; WeChat's API uses GET and POST")
-    if version not in _VERSIONS:
+    if version != (1, 1) and version != (1, 0):
         raise RequestRefused("the HTTP version must be 1.0 or 1.1")
     # ASCII and printable is 0x20-0x7E.
     if not (target.isascii() and target.isprintable()) or " " in target:

@@ -7,31 +7,28 @@ through ``Router.plan`` that gives the same plan as the long one.
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
-from enum import Enum
-from functools import lru_cache
+from enum import StrEnum
 from typing import Literal
-from urllib.parse import quote, unquote, unquote_plus
+from urllib.parse import quote
 
 from wxproxy.accounts import DUMMY_TOKEN_MAX_LENGTH, Account, AccountBook, Kind
 from wxproxy.errors import ForeignToken, RequestRefused, UnknownAccount
 from wxproxy.headers import RequestHead
 from wxproxy.paths import Place, Rule, check_target, locate, token_endpoint_kind
+from wxproxy.targets import (
+    WECHAT_HOSTS,
+    Param,
+    Query,
+    cut_token,
+    kind_of_host,
+    split_absolute,
+    split_prefix,
+)
 
 ForeignTokenPolicy = Literal["replace", "refuse", "pass"]
 
-# Source: wechat-facts.md 6,
-# https://developers.weixin.qq.com/doc/service/Basic_Information/Interface_field_description.html
-_WECHAT_HOSTS = {
-    "api.weixin.qq.com": Kind.OFFICIAL,
-    "api2.weixin.qq.com": Kind.OFFICIAL,
-    "sh.api.weixin.qq.com": Kind.OFFICIAL,
-    "sz.api.weixin.qq.com": Kind.OFFICIAL,
-    "hk.api.weixin.qq.com": Kind.OFFICIAL,
-    "qyapi.weixin.qq.com": Kind.WECOM,
-}
 
-
-class Credential(Enum):
+class Credential(StrEnum):
     """What the caller appends to a plan's prefix."""
 
     TOKEN = "token"  # noqa: S105 - a kind of credential
@@ -87,82 +84,16 @@ class LocalPlan:
     foreign_appid: bool = False
 
 
-class _Param(Enum):
-    """A query parameter's meaning here."""
-
-    OTHER = 0
-    TOKEN = 1
-    SELECTOR = 2
-    APPID = 3
-    CORPID = 4
-    SECRET = 5
-    THIRD_PARTY_TOKEN = 6
-
-
-_PARAMS = {
-    "access_token": _Param.TOKEN,
-    "from_appid": _Param.SELECTOR,
-    "appid": _Param.APPID,
-    "corpid": _Param.CORPID,
-    "secret": _Param.SECRET,
-    "component_access_token": _Param.THIRD_PARTY_TOKEN,
-    "suite_access_token": _Param.THIRD_PARTY_TOKEN,
-    "provider_access_token": _Param.THIRD_PARTY_TOKEN,
-    "cloudbase_access_token": _Param.THIRD_PARTY_TOKEN,
-}
 _APPID_PARAMS = {
-    Rule.LOGIN: (_Param.APPID,),
-    Rule.LOGIN_REFRESH: (_Param.APPID,),
-    Rule.TOKEN_ENDPOINT: (_Param.APPID, _Param.CORPID),
+    Rule.LOGIN: (Param.APPID,),
+    Rule.LOGIN_REFRESH: (Param.APPID,),
+    Rule.TOKEN_ENDPOINT: (Param.APPID, Param.CORPID),
 }
-_INJECT_DROPPED = frozenset({_Param.SELECTOR, _Param.TOKEN})
-_LOGIN_DROPPED = _INJECT_DROPPED | {_Param.APPID, _Param.SECRET}
+_INJECT_DROPPED = frozenset({Param.SELECTOR, Param.TOKEN})
+_LOGIN_DROPPED = _INJECT_DROPPED | {Param.APPID, Param.SECRET}
 _LOCAL_RULES = frozenset({Rule.TOKEN_ENDPOINT, Rule.CONTROL})
 # Second characters of a path that make the quick way through plan leave it to the long one.
 _MAY_START_PREFIX = "@%/\\"
-
-
-class _Query:
-    """A query as sent, its parameters named.
-
-    Names are matched after percent-decoding; nothing is encoded again, so what is kept keeps
-    its bytes, order and empty pieces.
-    """
-
-    __slots__ = ("_pieces", "_raw", "_sent")
-
-    def __init__(self, raw: str) -> None:
-        self._raw = raw
-        self._pieces: list[tuple[_Param, str]] = []
-        self._sent: dict[_Param, list[str]] = {}
-        for piece in raw.split("&") if raw else ():
-            name, _, value = piece.partition("=")
-            # A "+" needs no look: as a blank it is in none of the names.
-            param = _PARAMS.get(unquote(name) if "%" in name else name, _Param.OTHER)
-            if param is not _Param.OTHER:
-                if "%" in value or "+" in value:
-                    value = unquote_plus(value)
-                self._sent.setdefault(param, []).append(value)
-            self._pieces.append((param, piece))
-
-    def values(self, *params: _Param) -> list[str]:
-        """The decoded values of these parameters; empty ones are as good as not sent."""
-        return [value for param in params for value in self._sent.get(param, ()) if value]
-
-    def has(self, param: _Param) -> bool:
-        """Whether the parameter was sent, if only empty."""
-        return param in self._sent
-
-    def before(self, last: str, *, dropped: Container[_Param]) -> str:
-        """The query less the dropped parameters, with one more parameter at its end."""
-        kept = [piece for param, piece in self._pieces if param not in dropped]
-        return "&".join((*kept, last))
-
-    def unselected(self) -> str:
-        """The query less ``from_appid``."""
-        if _Param.SELECTOR not in self._sent:
-            return self._raw
-        return "&".join(piece for param, piece in self._pieces if param is not _Param.SELECTOR)
 
 
 class _Candidates:
@@ -198,8 +129,8 @@ class _Candidates:
     def _settle(self, left: tuple[Account, ...]) -> None:
         if not left:
             raise RequestRefused(
-                "the request names two different accounts (by listener, header, path prefix, "
-                "from_appid, token, appid or host); leave one of them out",
+                "what the request says about its account disagrees (listener, header, path "
+                "prefix, from_appid, token, appid, host or path); leave one of them out",
                 code="account_conflict",
             )
         self.left = left
@@ -247,23 +178,18 @@ class Router:
         if head.origin is not None or head.cross_site:
             self._check_browser(head)
         raw_path, mark, query = target.partition("?")
-        sole = self._sole
         if (
-            sole is not None
-            and head.account is None
-            and (listener is None or listener is sole)
-            and "_token" not in query
-            and "from_appid" not in query
+            head.account is None
             and "%" not in query
+            and "from_appid" not in query
             and raw_path[:1] == "/"
             and raw_path[1:2] not in _MAY_START_PREFIX
-            and _kind_of_host(head.host) in (None, sole.kind)
         ):
             place = locate(raw_path)
             if place.rule is Rule.INJECT:
-                more = f"{query}&" if query else ""
-                prefix = f"{place.raw}?{more}access_token="
-                return Plan(sole, Rule.INJECT, place.path, prefix, Credential.TOKEN, "injected")
+                plan = self._plan_quickly(place, query, head, listener)
+                if plan is not None:
+                    return plan
         return self._plan_fully(raw_path, mark, query, head, listener)
 
     def narrow(self, candidates: tuple[Account, ...], name: str) -> tuple[Account, ...]:
@@ -295,18 +221,43 @@ class Router:
                 code="browser_request",
             )
 
+    def _plan_quickly(
+        self, place: Place, query: str, head: RequestHead, listener: Account | None
+    ) -> Plan | None:
+        """The short way of ``plan``; None where the request needs the long one."""
+        account = self._sole if listener is None else listener
+        before = f"{query}&" if query else ""
+        outcome = "injected"
+        if "_token" in query:
+            before, token = cut_token(query)
+            if token is None:
+                return None
+            outcome = "overwritten"
+            holder = self._book.holder(token)
+            if holder is None:
+                if len(token) > DUMMY_TOKEN_MAX_LENGTH:
+                    return None
+            elif account is None:
+                account = holder
+            elif holder is not account:
+                return None
+        if account is None or kind_of_host(head.host) not in (None, account.kind):
+            return None
+        prefix = f"{place.raw}?{before}access_token="
+        return Plan(account, Rule.INJECT, place.path, prefix, Credential.TOKEN, outcome)
+
     def _plan_fully(
         self, raw_path: str, mark: str, raw_query: str, head: RequestHead, listener: Account | None
     ) -> Plan | LocalPlan:
         """The long way of ``plan``: any target, any selector."""
-        host, raw_path = _split_absolute(raw_path)
-        prefix_name, raw_path = _split_prefix(raw_path)
+        host, raw_path = split_absolute(raw_path)
+        prefix_name, raw_path = split_prefix(raw_path)
         place = locate(raw_path)
         if place.path.startswith("/@"):
             raise RequestRefused("the path has a second /@account prefix; send one")
-        query = _Query(raw_query)
+        query = Query(raw_query, mark)
 
-        names = query.values(_Param.SELECTOR)
+        names = query.values(Param.SELECTOR)
         names.extend(name for name in (head.account, prefix_name) if name is not None)
         candidates = _Candidates(self._book.accounts)
         if listener is not None:
@@ -320,10 +271,14 @@ class Router:
 
         if place.rule in _LOCAL_RULES:
             _check_host(host, candidates.left)
-            rest = query.unselected()
-            target = _with_query(place.raw, mark, rest)
+            tail = query.tail()
             return LocalPlan(
-                place.rule, place.path, rest, target, candidates.left, has_foreign_appid
+                rule=place.rule,
+                path=place.path,
+                query=tail[1:],
+                target=place.raw + tail,
+                candidates=candidates.left,
+                foreign_appid=has_foreign_appid,
             )
         rule, outcome = self._final_rule(
             place.rule,
@@ -335,11 +290,12 @@ class Router:
         account = self.choose(candidates.left)
         _check_host(host, (account,))
         if rule is Rule.PASS:
-            target = _with_query(place.raw, mark, query.unselected())
+            target = place.raw + query.tail()
             return Plan(account, rule, place.path, target, Credential.NONE, outcome)
         last, credential, dropped = _credential(rule, account)
         prefix = f"{place.raw}?{query.before(last, dropped=dropped)}"
-        return Plan(account, rule, place.path, prefix, credential, outcome, has_foreign_token)
+        is_replaced = has_foreign_token and credential is Credential.TOKEN
+        return Plan(account, rule, place.path, prefix, credential, outcome, is_replaced)
 
     def _named(self, name: str) -> tuple[Account, ...]:
         accounts = self._book.named(name)
@@ -350,10 +306,10 @@ class Router:
             )
         return accounts
 
-    def _keep_token_holders(self, candidates: _Candidates, query: _Query) -> bool:
+    def _keep_token_holders(self, candidates: _Candidates, query: Query) -> bool:
         """Narrow by the tokens sent; whether one of them looks real and is none of ours."""
         has_foreign = False
-        for token in query.values(_Param.TOKEN):
+        for token in query.values(Param.TOKEN):
             holder = self._book.holder(token)
             if holder is not None:
                 candidates.keep((holder,))
@@ -361,7 +317,7 @@ class Router:
                 has_foreign = True
         return has_foreign
 
-    def _keep_appid_owners(self, candidates: _Candidates, query: _Query, rule: Rule) -> bool:
+    def _keep_appid_owners(self, candidates: _Candidates, query: Query, rule: Rule) -> bool:
         """Narrow by the appids sent, where the rule looks at them; whether one is nobody's."""
         has_foreign = False
         for appid in query.values(*_APPID_PARAMS.get(rule, ())):
@@ -375,7 +331,7 @@ class Router:
     def _final_rule(
         self,
         rule: Rule,
-        query: _Query,
+        query: Query,
         *,
         is_explicit: bool,
         has_foreign_token: bool,
@@ -386,10 +342,10 @@ class Router:
         A placeholder on a PASS path is sent on like anything else: it is no credential, and
         WeChat's answer to it is the truth about the call.
         """
-        if rule is Rule.PASS or has_foreign_appid or query.has(_Param.THIRD_PARTY_TOKEN):
+        if rule is Rule.PASS or has_foreign_appid or query.has(Param.THIRD_PARTY_TOKEN):
             return Rule.PASS, "skipped"
         if rule is Rule.LOGIN:
-            return rule, "overwritten" if query.has(_Param.SECRET) else "injected"
+            return rule, "overwritten" if query.has(Param.SECRET) else "injected"
         if rule is Rule.LOGIN_REFRESH:
             return rule, "skipped"
         if has_foreign_token and not is_explicit:
@@ -400,10 +356,10 @@ class Router:
                 )
             if self._foreign_token == "pass":  # noqa: S105 - a setting, not a token
                 return Rule.PASS, "client_supplied"
-        return rule, "overwritten" if query.has(_Param.TOKEN) else "injected"
+        return rule, "overwritten" if query.has(Param.TOKEN) else "injected"
 
 
-def _credential(rule: Rule, account: Account) -> tuple[str, Credential, Container[_Param]]:
+def _credential(rule: Rule, account: Account) -> tuple[str, Credential, Container[Param]]:
     """What goes last into the query, what the caller adds to it, and what is taken out."""
     if rule is Rule.LOGIN:
         last = f"appid={quote(account.appid, safe='')}&secret="
@@ -420,7 +376,7 @@ def _kinds(place: Place, host: str | None, head: RequestHead) -> Iterator[Kind]:
     elif place.rule in (Rule.LOGIN, Rule.LOGIN_REFRESH):
         yield Kind.OFFICIAL
     # RFC 9112, 3.2.2: the host of an absolute target counts, not the Host header beside it.
-    kind = _kind_of_host(head.host) if host is None else _WECHAT_HOSTS.get(host)
+    kind = kind_of_host(head.host) if host is None else WECHAT_HOSTS.get(host)
     if kind is not None:
         yield kind
 
@@ -430,50 +386,9 @@ def _common(accounts: tuple[Account, ...], among: tuple[Account, ...]) -> tuple[
     return tuple(account for account in accounts if any(account is other for other in among))
 
 
-def _with_query(path: str, mark: str, query: str) -> str:
-    """Join a target again; ``mark`` is ``?`` where the client sent one."""
-    return f"{path}{mark}{query}"
-
-
-def _split_absolute(raw_path: str) -> tuple[str | None, str]:
-    """The host of a target in absolute form, None for origin form; and the path.
-
-    Raises:
-        RequestRefused: the target is in neither form.
-    """
-    if raw_path.startswith("/"):
-        return None, raw_path
-    scheme, _, rest = raw_path.partition("://")
-    if not rest or scheme.lower() not in ("http", "https"):
-        raise RequestRefused("the request target must be a path such as /cgi-bin/user/info")
-    authority, slash, path = rest.partition("/")
-    return _hostname(authority), f"{slash}{path}" or "/"
-
-
-def _split_prefix(raw_path: str) -> tuple[str | None, str]:
-    """The account's name in a ``/@name`` prefix, None without one; and the rest of the path."""
-    first, slash, rest = raw_path.lstrip("/").partition("/")
-    name = unquote(first)
-    return (name[1:], f"{slash}{rest}" or "/") if name.startswith("@") else (None, raw_path)
-
-
-def _hostname(authority: str) -> str:
-    """The host of ``host[:port]``, in lower case."""
-    host, colon, port = authority.rpartition(":")
-    if not colon or "]" in port:
-        host = authority
-    return host.strip("[]").lower()
-
-
-@lru_cache(maxsize=64)
-def _kind_of_host(host: bytes) -> Kind | None:
-    """The platform whose host a Host header names; None for any other, such as our own."""
-    return _WECHAT_HOSTS.get(_hostname(host.decode("latin-1")))
-
-
 def _check_host(host: str | None, accounts: tuple[Account, ...]) -> None:
     """Refuse an absolute target's host that is neither WeChat's nor these accounts' upstream."""
-    if host is None or host in _WECHAT_HOSTS:
+    if host is None or host in WECHAT_HOSTS:
         return
     if not any(host == origin.host for account in accounts for origin in account.upstreams):
         raise RequestRefused(
