@@ -115,6 +115,25 @@ def _sandbox(parser: argparse.ArgumentParser) -> _Run:
     return run
 
 
+def _check(parser: argparse.ArgumentParser) -> _Run:
+    from wxproxy import config
+
+    _add_settings(parser, "check")
+    parser.add_argument(
+        "--fetch-classic",
+        action="store_true",
+        help="fetch tokens of classic accounts too, which kills those in use within 5 minutes",
+    )
+
+    def run(arguments: argparse.Namespace) -> int:
+        settings = config.load(config.given_flags(arguments), os.environ)
+        from wxproxy import check
+
+        return check.run(settings, fetch_classic=arguments.fetch_classic)
+
+    return run
+
+
 def _status(parser: argparse.ArgumentParser) -> _Run:
     from wxproxy import status
 
@@ -149,6 +168,7 @@ _COMMANDS = {
     "serve": _Command("run the sidecar", _serve),
     "demo": _Command("run a simulated WeChat and a sidecar for it; needs no credentials", _demo),
     "sandbox": _Command("run the simulated WeChat alone, for an application's own tests", _sandbox),
+    "check": _Command("validate the configuration and try to have each account's token", _check),
     "status": _Command("print what a running sidecar holds and does", _status),
     "wait": _Command("block until a sidecar has started", _wait),
 }
