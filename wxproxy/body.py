@@ -116,10 +116,11 @@ class KeptBody:
                     code="body_too_large",
                     status=413,
                 )
+            self.size = size
             await self._write(chunk)
         else:
+            self.size = size
             self._chunks.append(chunk)
-        self.size = size
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body from its beginning, in pieces of at most 256 KiB where it is in a file."""

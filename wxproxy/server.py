@@ -10,6 +10,7 @@ are used: they quote the request target, tokens included.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from aiohttp.streams import StreamReader
@@ -69,6 +70,9 @@ class ClientConnection(RequestHandler):
         account: the account of the listener that it came in on, or None.
         keeps_alive: whether the connection stays open after the current reply.
         replied: whether the current request's reply has begun.
+        version: the current request's HTTP version.
+        to_head: whether it is a HEAD request, whose reply has no body.
+        overloaded: whether it came in beyond the limit, to be told so and closed.
     """
 
     __slots__ = (
@@ -83,6 +87,8 @@ class ClientConnection(RequestHandler):
         "overloaded",
         "replied",
         "server",
+        "to_head",
+        "version",
     )
 
     def __init__(self, server: "ProxyServer", account: Account | None) -> None:
@@ -99,6 +105,8 @@ class ClientConnection(RequestHandler):
         self.keeps_alive = True
         self.replied = False
         self.overloaded = False
+        self.version: tuple[int, int] = (1, 1)
+        self.to_head = False
         self._busy = False
         self._payload: StreamReader | None = None
         self._task: asyncio.Task[None] | None = None
@@ -112,6 +120,11 @@ class ClientConnection(RequestHandler):
         """Whether the client has left."""
         transport = self.transport
         return transport is None or transport.is_closing()
+
+    @property
+    def has_whole_request(self) -> bool:
+        """Whether the current request's body has come in to its end."""
+        return self._payload is None or self._payload.is_eof()
 
     @property
     def is_busy(self) -> bool:
@@ -165,7 +178,7 @@ class ClientConnection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if not self._busy:
-            self.server.connections_open.discard(self)
+            self.server.forget(self)
         super().connection_lost(exc)
         if self._payload is not None and not self._payload.is_eof():
             self._payload.set_exception(ClientGone("the client left in the middle of its request"))
@@ -199,6 +212,8 @@ class ClientConnection(RequestHandler):
                     server.error_reply(self, Unavailable(_OVERLOADED))
                 else:
                     self.keeps_alive = not message.should_close
+                    self.version = message.version
+                    self.to_head = message.method == "HEAD"
                     await server.handler(self, message, payload)
                 if not payload.is_eof():
                     self.keeps_alive = False
@@ -209,7 +224,7 @@ class ClientConnection(RequestHandler):
                 if not self.keeps_alive or self._upgraded or server.draining:
                     break
         finally:
-            server.connections_open.discard(self)
+            server.forget(self)
             self._busy = False
             if self.transport is not None:
                 self.transport.close()
@@ -339,6 +354,7 @@ class ProxyServer(Server):
         self.max_connections = max_connections
         self.draining = False
         self.connections_open: set[ClientConnection] = set()
+        self._empty = asyncio.Event()
 
     def factory(self, account: Account | None) -> Callable[[], ClientConnection]:
         """A protocol factory for one listener; ``account`` is the listener's own, or None."""
@@ -355,6 +371,19 @@ class ProxyServer(Server):
         self.draining = True
         for connection in list(self.connections_open):
             connection.close_if_idle()
+
+    def forget(self, connection: ClientConnection) -> None:
+        """A connection and its request are over."""
+        self.connections_open.discard(connection)
+        if self.draining and not self.connections_open:
+            self._empty.set()
+
+    async def wait_until_empty(self, seconds: float) -> None:
+        """Wait, after ``drain``, until every request has been answered, at most so long."""
+        if self.connections_open:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._empty.wait()
 
     def end(self) -> None:
         """Abort every connection and request that is left."""

@@ -252,6 +252,11 @@ class UpstreamPool:
         """Close a connection in any other state."""
         self._connector.discard(upstream, connection)
 
+    def drop_idle(self, upstream: Upstream) -> None:
+        """Close the unused connections to an upstream, so that the next one is fresh."""
+        while (connection := self._connector.take(upstream)) is not None:
+            self._connector.discard(upstream, connection)
+
     def in_order(self, upstreams: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
         """The upstreams in the order to try them: those that failed lately go last."""
         if len(upstreams) == 1:

@@ -1,0 +1,77 @@
+"""Fixtures: the production event loop, a sandbox, and sidecars in front of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import aiohttp
+import pytest
+
+from tests.harness import Sidecar, start_sidecar
+from tests.upstreams import ScriptedUpstream
+from wxproxy.sandbox import Sandbox
+
+try:
+    import uvloop
+except ImportError:  # Windows
+    uvloop = None
+
+SidecarFactory = Callable[..., Awaitable[Sidecar]]
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that `serve` uses, so that flows meet its transports."""
+    return {"uvloop": uvloop.new_event_loop} if uvloop else {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """A WeChat simulator on a free port."""
+    box = Sandbox()
+    await box.start()
+    yield box
+    await box.stop()
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[ScriptedUpstream]:
+    """An upstream whose every byte the test decides."""
+    upstream = ScriptedUpstream()
+    await upstream.start()
+    yield upstream
+    await upstream.stop()
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[SidecarFactory]:
+    """Starts sidecars: the first argument is the upstream's URL, the rest are settings.
+
+    Each is asserted, at the end, to have left no connection, request or kept body behind.
+    """
+    async with AsyncExitStack() as stack:
+
+        async def factory(upstream: str, **settings: object) -> Sidecar:
+            sidecar = await start_sidecar(upstream, **settings)
+            stack.push_async_callback(sidecar.stop)
+            return sidecar
+
+        yield factory
+
+
+@pytest.fixture
+async def sidecar(start: SidecarFactory, sandbox: Sandbox) -> Sidecar:
+    """A sidecar with one stable account, in front of the sandbox."""
+    return await start(sandbox.url)
+
+
+@pytest.fixture
+async def proxy(start: SidecarFactory, scripted: ScriptedUpstream) -> Sidecar:
+    """A sidecar with one stable account, in front of the scripted upstream."""
+    return await start(scripted.url)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    """An ordinary HTTP client that adds nothing of its own."""
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        yield session

@@ -1,0 +1,381 @@
+"""The one place that builds the parts of a sidecar and wires them; start and stop order."""
+
+import asyncio
+import gc
+import logging
+import random
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from wxproxy import __version__
+from wxproxy.accounts import Account, AccountBook
+from wxproxy.body import BodyKeeper
+from wxproxy.clock import Clock, SystemClock
+from wxproxy.config import build_accounts, build_secrets
+from wxproxy.credentials import SecretSource
+from wxproxy.errors import ConfigError, WxProxyError
+from wxproxy.events import Event, SecretReloaded
+from wxproxy.keeper import KeeperSettings, KeeperStatus, TokenKeeper
+from wxproxy.local import LocalRoutes, LocalSettings
+from wxproxy.logs import Redactor, on_event
+from wxproxy.metrics import Gauges, Metrics
+from wxproxy.ops import OpsState, build_ops_app
+from wxproxy.proxy import Proxy, ProxyLimits, Served
+from wxproxy.routing import Router
+from wxproxy.server import ProxyServer
+from wxproxy.settings import ErrorStatus, ForceRefresh, ForeignToken, IpFamily, Settings
+from wxproxy.tasks import spawn
+from wxproxy.upstream import StaleResolver, UpstreamPool
+from wxproxy.values import Address
+from wxproxy.wechat import TokenClient
+
+logger = logging.getLogger("wxproxy")
+
+_TICK_SECONDS = 0.25
+_SWEEP_SECONDS = 1.0
+_SECRET_POLL_SECONDS = 10.0
+_BACKLOG = 1024
+
+_FAMILIES = {
+    IpFamily.AUTO: socket.AF_UNSPEC,
+    IpFamily.V4: socket.AF_INET,
+    IpFamily.V6: socket.AF_INET6,
+}
+
+
+class App:
+    """A running sidecar.
+
+    Attributes:
+        proxy_addresses: where the proxy listeners really listen, once started.
+        ops_address: where the ops listener really listens, once started.
+    """
+
+    def __init__(
+        self, settings: Settings, *, clock: Clock | None = None, redactor: Redactor | None = None
+    ) -> None:
+        self.settings = settings
+        self.accounts = build_accounts(settings)
+        self.proxy_addresses: list[str] = []
+        self.ops_address = ""
+        self.state = OpsState()
+        self._clock = clock or SystemClock()
+        self._redactor = redactor or Redactor()
+        self._book = AccountBook(self.accounts)
+        self._secrets = build_secrets(settings)
+        self._tls = trust(settings.upstream_ca_file)
+        self._listeners: list[asyncio.AbstractServer] = []
+        self._socket_files: list[str] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started_at = time.monotonic()
+        for name, secret in self._secrets.items():
+            self._redactor.add(secret.current().reveal(), lasting=True)
+            self._redactor.add(self._book.named(name)[0].placeholder, lasting=True)
+
+    # -- building ------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        settings = self.settings
+        limits = settings.limits
+        family = _FAMILIES[settings.ip_family]
+        self.metrics = Metrics(
+            [account.name for account in self.accounts],
+            keepers=self.statuses,
+            gauges=Gauges(
+                in_flight=lambda: self.proxy.in_flight,
+                client_connections=lambda: len(self.server.connections_open),
+                upstream_in_use=lambda: self.pool.in_use,
+                upstream_idle=lambda: self.pool.idle,
+            ),
+            max_routes=limits.routes,
+        )
+        self._session = token_session(settings, self._tls)
+        client = TokenClient(
+            self._session,
+            semaphore=asyncio.Semaphore(limits.token_fetches),
+            timeout_s=limits.token_call_seconds,
+        )
+        keeper_settings = KeeperSettings(
+            refresh_lead_s=settings.refresh_lead_seconds,
+            token_wait_s=settings.token_wait_seconds,
+            force_refresh=settings.force_refresh is ForceRefresh.AUTO,
+            classic_fetches_per_day=settings.classic_fetches_per_day,
+        )
+        self.keepers = {
+            account.name: self._keeper(account, client, keeper_settings)
+            for account in self.accounts
+        }
+        self.pool = UpstreamPool(
+            connect_s=limits.connect_seconds,
+            idle_s=limits.upstream_idle_seconds,
+            limit=limits.upstream_connections,
+            family=family,
+            tls=self._tls,
+        )
+        self.bodies = BodyKeeper(
+            memory_each=limits.replay_memory_bytes,
+            memory_all=limits.replay_memory_total_bytes,
+            spool_each=limits.spool_bytes,
+            spool_all=limits.spool_total_bytes,
+            spool_dir=str(settings.spool_dir) if settings.spool_dir else None,
+        )
+        router = Router(
+            self._book,
+            foreign_token=settings.foreign_token.value,
+            allow_origins=frozenset(settings.allow_origins),
+        )
+        self.proxy = Proxy(
+            router=router,
+            served={account.name: self._served(account) for account in self.accounts},
+            pool=self.pool,
+            bodies=self.bodies,
+            local=LocalRoutes(
+                book=self._book,
+                router=router,
+                keepers=self.keepers,
+                secrets=self._secrets,
+                metrics=self.metrics,
+                clock=self._clock,
+                settings=LocalSettings(
+                    token_endpoint=settings.token_endpoint.value,
+                    expires_in_s=settings.token_endpoint_expires_in,
+                    expose_token=settings.expose_token,
+                    pass_foreign_appids=settings.foreign_token is ForeignToken.PASS,
+                ),
+            ),
+            metrics=self.metrics,
+            clock=self._clock,
+            limits=ProxyLimits(
+                body_gap_s=limits.client_body_gap_seconds,
+                reply_head_s=limits.reply_head_seconds,
+                reply_gap_s=limits.reply_gap_seconds,
+                body_bytes=limits.body_bytes,
+                interim_replies=limits.interim_replies,
+                error_status_http=settings.error_status is ErrorStatus.HTTP,
+            ),
+        )
+        self.server = ProxyServer(
+            self.proxy.handle,
+            self.proxy.answer_error,
+            idle_s=limits.client_idle_seconds,
+            head_s=limits.client_head_seconds,
+            write_stall_s=limits.client_stall_seconds,
+            max_connections=limits.client_connections,
+        )
+
+    def _keeper(
+        self, account: Account, client: TokenClient, settings: KeeperSettings
+    ) -> TokenKeeper:
+        def remember(token: str) -> None:
+            self._redactor.add(token)
+            self._book.remember(account, token)
+
+        return TokenKeeper(
+            account,
+            client=client,
+            secret=self._secrets[account.name],
+            clock=self._clock,
+            emit=self._emit,
+            jitter=random.random,
+            settings=settings,
+            remember=remember,
+        )
+
+    def _served(self, account: Account) -> Served:
+        return Served(
+            keeper=self.keepers[account.name],
+            secret=self._secrets[account.name],
+            upstreams=tuple(self.pool.upstream(origin) for origin in account.upstreams),
+        )
+
+    def _emit(self, event: Event) -> None:
+        self.metrics.on_event(event)
+        on_event(event)
+
+    def statuses(self) -> list[KeeperStatus]:
+        """What each keeper holds and does, in the order of the configuration."""
+        return [keeper.status() for keeper in self.keepers.values()]
+
+    # -- running -------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Bind every listener, then fetch the first tokens behind them.
+
+        Raises:
+            ConfigError: an address cannot be bound.
+        """
+        self._build()
+        self._runner = web.AppRunner(
+            build_ops_app(
+                state=self.state, metrics=self.metrics, statuses=self.statuses, about=self._about()
+            ),
+            access_log=None,
+            handle_signals=False,
+        )
+        await self._runner.setup()
+        await self._listen_ops()
+        for account_settings in self.settings.accounts:
+            if account_settings.listen is not None:
+                own = self._book.named(account_settings.name)[0]
+                await self._listen_proxy(account_settings.listen, own)
+        await self._listen_proxy(self.settings.listen, None)
+        for keeper in self.keepers.values():
+            keeper.start()
+        self._tasks = [
+            spawn(self._tick(), name="wxproxy-tick"),
+            spawn(self._sweep(), name="wxproxy-sweep"),
+            spawn(self._watch_secrets(), name="wxproxy-secrets"),
+        ]
+        self.state.started = True
+        gc.collect()
+        gc.freeze()  # what was built so far stays: no collection need look at it again
+
+    async def stop(self) -> None:
+        """Drain and close; takes at most the shutdown delay, the drain limit and a second."""
+        self.state.draining = True
+        await asyncio.sleep(self.settings.shutdown_delay_seconds)
+        for listener in self._listeners:
+            listener.close()
+        for keeper in self.keepers.values():
+            keeper.drain()
+        self.server.drain()
+        await self.server.wait_until_empty(self.settings.drain_seconds)
+        await self.close()
+
+    async def close(self) -> None:
+        """Release everything at once; what is in flight is aborted."""
+        for listener in self._listeners:
+            listener.close()
+        for task in self._tasks:
+            task.cancel()
+        self.server.end()
+        for keeper in self.keepers.values():
+            await keeper.stop()
+        await self.pool.close()
+        await self._session.close()
+        with suppress(TimeoutError):
+            # aiohttp waits for its own shutdown_timeout twice; probes need no more than this.
+            async with asyncio.timeout(0.5):
+                await self._runner.cleanup()
+        self._remove_sockets()
+
+    def _remove_sockets(self) -> None:
+        for path in self._socket_files:
+            Path(path).unlink(missing_ok=True)
+
+    async def _listen_ops(self) -> None:
+        address = self.settings.ops_listen
+        site: web.BaseSite
+        if address.path:
+            site = web.UnixSite(self._runner, address.path)
+            self._socket_files.append(address.path)
+        else:
+            site = web.TCPSite(self._runner, address.host or None, address.port, backlog=_BACKLOG)
+        try:
+            await site.start()
+        except OSError as exc:
+            raise _cannot_bind("ops_listen", address, exc) from None
+        self.ops_address = _shown(address, self._runner.addresses)
+
+    async def _listen_proxy(self, address: Address, account: Account | None) -> None:
+        loop = asyncio.get_running_loop()
+        factory = self.server.factory(account)
+        try:
+            listener: asyncio.Server
+            if address.path:
+                listener = await loop.create_unix_server(factory, address.path, backlog=_BACKLOG)
+                self._socket_files.append(address.path)
+            else:
+                listener = await loop.create_server(
+                    factory, address.host or None, address.port, backlog=_BACKLOG
+                )
+        except OSError as exc:
+            raise _cannot_bind("listen", address, exc) from None
+        self._listeners.append(listener)
+        names = [one.getsockname() for one in listener.sockets]
+        self.proxy_addresses.append(_shown(address, names))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            for keeper in self.keepers.values():
+                keeper.tick()
+            if not self.state.startup_settled:
+                waited = time.monotonic() - self._started_at
+                self.state.startup_settled = waited >= self.settings.startup_wait_seconds or all(
+                    keeper.settled for keeper in self.keepers.values()
+                )
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            self.server.sweep()
+
+    async def _watch_secrets(self) -> None:
+        while True:
+            await asyncio.sleep(_SECRET_POLL_SECONDS)
+            for name, secret in self._secrets.items():
+                await self._poll_secret(name, secret)
+
+    async def _poll_secret(self, name: str, secret: SecretSource) -> None:
+        error_before = secret.error
+        if await asyncio.to_thread(secret.poll):
+            self._redactor.add(secret.current().reveal(), lasting=True)
+            self._emit(SecretReloaded(name, ok=True))
+            self.keepers[name].secret_changed()
+        elif secret.error and secret.error != error_before:
+            self._emit(SecretReloaded(name, ok=False))
+
+    def _about(self) -> dict[str, object]:
+        return {"version": __version__}
+
+
+def token_session(settings: Settings, tls: ssl.SSLContext) -> aiohttp.ClientSession:
+    """A session for token calls, apart from the pool of forwarded ones."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            ssl=tls,
+            family=_FAMILIES[settings.ip_family],
+            resolver=StaleResolver(),
+            limit=settings.limits.token_fetches,
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """Verification of upstreams against these authorities, or OpenSSL's own store.
+
+    Raises:
+        ConfigError: the file holds none.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    except (OSError, ssl.SSLError):
+        raise ConfigError(
+            "upstream_ca_file: expected a readable file of PEM certificates"
+        ) from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _cannot_bind(setting: str, address: Address, exc: OSError) -> WxProxyError:
+    return ConfigError(
+        f"{setting}: cannot listen on {address}: {exc.strerror or 'the address is not usable'}"
+    )
+
+
+def _shown(address: Address, names: Iterable[object]) -> str:
+    if address.path:
+        return str(address)
+    first = next(iter(names))
+    assert isinstance(first, tuple)
+    host = "127.0.0.1" if first[0] in ("0.0.0.0", "::") else first[0]  # noqa: S104 - compared
+    return f"http://[{host}]:{first[1]}" if ":" in host else f"http://{host}:{first[1]}"
