@@ -6,7 +6,7 @@ The map, from the leaves up. A module imports only from layers above it (tests/t
 errors redact clock events tasks       vocabulary; no I/O
 values                                 how one value of a setting is read; pure
 schedule refusals budgets errcodes     rules about tokens and WeChat's answers; pure
-accounts paths headers routing         rules about requests; pure
+accounts paths targets headers routing rules about requests; pure
 settings credentials config            the table of settings, secrets, and how both are read
 metric_table                           every metric, its labels and their values; pure
 logs metric_families route_labels      what is logged and counted

@@ -36,7 +36,6 @@ _WINDOWS = {
 # Blanks and control characters count for nothing outside strings.
 _BLANK = rb"[\x00-\x20]*+"
 _BOM = b"\xef\xbb\xbf"
-_LEADING = _BOM + bytes(range(0x21))
 _START = re.compile(rb"(?:%b)?+%b\{" % (_BOM, _BLANK))
 _FIRST = re.compile(
     rb'(?:%(bom)b)?+%(b)b\{%(b)b"errcode"%(b)b:%(b)b(-?[0-9]{1,18}+)%(b)b[,}]'
@@ -105,18 +104,6 @@ def _skip(body: bytes, position: int) -> int:
         depth += 1 if bracket in b"{[" else -1
         position += 1
     return position
-
-
-def may_hold_errcode(start: bytes, encoding: bytes = b"") -> bool:
-    """Whether a body that starts so is worth waiting for its end; False for images and the like.
-
-    Args:
-        start: the body's first bytes as sent.
-        encoding: its Content-Encoding; a compressed body shows nothing of itself.
-    """
-    if encoding:
-        return encoding in _WINDOWS
-    return start[:64].lstrip(_LEADING)[:1] in (b"{", b"")
 
 
 def inflate(body: bytes, encoding: bytes, limit: int = _INFLATE_LIMIT) -> bytes | None:

@@ -73,7 +73,7 @@ class LocalPlan:
         target: what to forward where a foreign appid is passed on.
         candidates: the accounts that the head leaves possible, at least one; a body or a
             control route's ``account`` narrows them (``Router.narrow``, ``Router.choose``).
-        foreign_appid: whether the query of a token endpoint names an appid of nobody.
+            An appid of nobody in a token endpoint's query leaves them as they are.
     """
 
     rule: Rule
@@ -81,7 +81,6 @@ class LocalPlan:
     query: str = field(repr=False)
     target: str = field(repr=False)
     candidates: tuple[Account, ...]
-    foreign_appid: bool = False
 
 
 _APPID_PARAMS = {
@@ -278,7 +277,6 @@ class Router:
                 query=tail[1:],
                 target=place.raw + tail,
                 candidates=candidates.left,
-                foreign_appid=has_foreign_appid,
             )
         rule, outcome = self._final_rule(
             place.rule,
