@@ -91,7 +91,7 @@ class Bucket:
         return True
 
 
-def rejection_rounds() -> Bucket:
+def rejection_looks() -> Bucket:
     """Looking into rejections: each costs a plain ask, a proof or both."""
     return Bucket(burst=20, seconds=10.0)
 

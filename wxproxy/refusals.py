@@ -74,7 +74,7 @@ def _account(cure: str) -> Refusal:
     return Refusal(RefusalClass.ACCOUNT, (30 * _MINUTE,), cure)
 
 
-_WRONG_APPSECRET = (  # noqa: S105 - a text for people
+_WRONG_APPSECRET = (
     "the AppSecret is wrong or belongs to another appid (WeCom: the Secret to another corpid or"
     " agent): copy it anew from the console, under 开发 > 基本配置 (WeCom: the app's page)"
 )

@@ -63,25 +63,25 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A valid answer of a token endpoint (see ``is_valid``)."""
+    """A valid answer of a token endpoint."""
 
     value: str = field(repr=False)
     expires_in_s: int
 
+    @classmethod
+    def checked(cls, value: object, expires_in: object) -> "Fetched | None":
+        """The answer with this ``access_token`` and ``expires_in``; None if it cannot be used.
 
-def is_valid(value: object, expires_in: object) -> bool:
-    """Whether a token endpoint's ``access_token`` and ``expires_in`` can be used.
-
-    Real tokens have 136 to 512 characters of ``[A-Za-z0-9_-]`` and live 7,200 s at most; the
-    bounds leave room for change, and none for a value that would need escaping in a URL.
-    Source: https://developers.weixin.qq.com/doc/oplatform/developers/dev/AccessToken.html
-    """
-    return (
-        isinstance(value, str)
-        and _VALUE.fullmatch(value) is not None
-        and type(expires_in) is int  # True is an int to isinstance
-        and 1 <= expires_in <= _MAX_LIFE_S
-    )
+        Real tokens have 136 to 512 characters of ``[A-Za-z0-9_-]`` and live 7,200 s at most; the
+        bounds leave room for change, and none for a value that would need escaping in a URL.
+        Source: https://developers.weixin.qq.com/doc/oplatform/developers/dev/AccessToken.html
+        """
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            return None
+        # Not isinstance: True is an int to it.
+        if type(expires_in) is not int or not 1 <= expires_in <= _MAX_LIFE_S:
+            return None
+        return cls(value, expires_in)
 
 
 def new_token(
