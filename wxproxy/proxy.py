@@ -26,7 +26,14 @@ from wxproxy.body import BodyKeeper, KeptBody
 from wxproxy.clock import Clock
 from wxproxy.credentials import SecretSource
 from wxproxy.errcodes import LOOK_LIMIT, TOKEN_BAD, find_errcode, inflate
-from wxproxy.errors import ClientGone, RequestRefused, UpstreamError, WxProxyError
+from wxproxy.errors import (
+    ClientGone,
+    ForeignToken,
+    RequestRefused,
+    TokenUnavailable,
+    UpstreamError,
+    WxProxyError,
+)
 from wxproxy.headers import ReplyHead, RequestHead, filter_reply, scan_request
 from wxproxy.keeper import TokenKeeper
 from wxproxy.local import LocalRequest, LocalRoutes
@@ -236,6 +243,10 @@ class Proxy:
             self._metrics.client_gone(exchange.stage if exchange is not None else "body")
             connection.abort()
         except WxProxyError as exc:
+            if isinstance(exc, TokenUnavailable):
+                self._metrics.injection("no_token")
+            elif isinstance(exc, ForeignToken):
+                self._metrics.foreign_token("refuse")
             status = self.answer_error(connection, exc)
         except asyncio.CancelledError:
             connection.abort()
@@ -278,7 +289,8 @@ class Proxy:
 
     def _count_credential(self, exchange: Exchange) -> None:
         plan = exchange.plan
-        self._metrics.injection(plan.outcome)
+        if plan.outcome == "client_supplied":
+            self._metrics.foreign_token("pass")
         if plan.foreign:
             self._metrics.foreign_token("replace")
             if exchange.account.name not in self._warned_foreign:
@@ -372,6 +384,7 @@ class Proxy:
 
     async def _deliver(self, x: Exchange) -> None:
         token = await self._token(x)
+        self._metrics.injection(x.plan.outcome)
         while True:
             answer = await self._ask(x, token)
             if answer is None:

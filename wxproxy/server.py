@@ -60,7 +60,7 @@ class Expirable(Protocol):
 
 
 Handler = Callable[["ClientConnection", RequestMessage, StreamReader], Awaitable[None]]
-ErrorReply = Callable[["ClientConnection", WxProxyError], None]
+ErrorReply = Callable[["ClientConnection", WxProxyError], object]
 
 
 class ClientConnection(RequestHandler):
