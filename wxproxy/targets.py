@@ -98,8 +98,8 @@ def cut_token(query: str) -> tuple[str, str | None]:
     Returns:
         What goes before a new one, and the token; None for it where the query is another one.
     """
-    before, _, rest = query.partition("access_token=")
-    if "_token" in before or "_token" in rest or (before and before[-1] != "&"):
+    before, mark, rest = query.partition("access_token=")
+    if not mark or "_token" in before or "_token" in rest or (before and before[-1] != "&"):
         return query, None
     token, more, after = rest.partition("&")
     return f"{before}{after}{more}", token
