@@ -11,7 +11,6 @@ run: $(VENV)/.run
 	exec $(BIN)/wxproxy $$command
 
 test: $(VENV)/.test
-	@sh tests/install-servers.sh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

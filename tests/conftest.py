@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import aiohttp
 import pytest
@@ -11,17 +11,16 @@ from tests.harness import Sidecar, start_sidecar
 from tests.upstreams import ScriptedUpstream
 from wxproxy.sandbox import Sandbox
 
-try:
-    import uvloop
-except ImportError:  # Windows
-    uvloop = None
-
 SidecarFactory = Callable[..., Awaitable[Sidecar]]
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The loop that `serve` uses, so that flows meet its transports."""
-    return {"uvloop": uvloop.new_event_loop} if uvloop else {"asyncio": asyncio.new_event_loop}
+    with suppress(ImportError):  # Windows has no uvloop
+        from uvloop import new_event_loop
+
+        return {"uvloop": new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
 
 
 @pytest.fixture

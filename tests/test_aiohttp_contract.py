@@ -14,12 +14,13 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import BaseConnector, Connection
 from aiohttp.http_parser import HttpRequestParser
 from aiohttp.streams import StreamReader
+from aiohttp.web import BaseRequest, StreamResponse
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from aiohttp.web_server import Server
 from yarl import URL
 
 
-async def _never(request: object) -> object:
+async def _never(request: BaseRequest) -> StreamResponse:
     raise AssertionError("unreachable")
 
 

@@ -75,6 +75,7 @@ class App:
         self._socket_files: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._started_at = time.monotonic()
+        self._about: dict[str, object] = {"version": __version__}
         for name, secret in self._secrets.items():
             self._redactor.add(secret.current().reveal(), lasting=True)
             self._redactor.add(self._book.named(name)[0].placeholder, lasting=True)
@@ -214,7 +215,7 @@ class App:
         self._build()
         self._runner = web.AppRunner(
             build_ops_app(
-                state=self.state, metrics=self.metrics, statuses=self.statuses, about=self._about()
+                state=self.state, metrics=self.metrics, statuses=self.statuses, about=self._about
             ),
             access_log=None,
             handle_signals=False,
@@ -233,6 +234,7 @@ class App:
             spawn(self._sweep(), name="wxproxy-sweep"),
             spawn(self._watch_secrets(), name="wxproxy-secrets"),
         ]
+        self._describe()
         self.state.started = True
         gc.collect()
         gc.freeze()  # what was built so far stays: no collection need look at it again
@@ -333,8 +335,18 @@ class App:
         elif secret.error and secret.error != error_before:
             self._emit(SecretReloaded(name, ok=False))
 
-    def _about(self) -> dict[str, object]:
-        return {"version": __version__}
+    def _describe(self) -> None:
+        """Fill what /status says of the process; it reads this at each request."""
+        settings = self.settings
+        self._about["listeners"] = {"proxy": self.proxy_addresses, "ops": self.ops_address}
+        self._about["settings"] = {
+            "token_endpoint": settings.token_endpoint.value,
+            "foreign_token": settings.foreign_token.value,
+            "force_refresh": settings.force_refresh.value,
+            "error_status": settings.error_status.value,
+            "ip_family": settings.ip_family.value,
+            "store": "memory",
+        }
 
 
 def token_session(settings: Settings, tls: ssl.SSLContext) -> aiohttp.ClientSession:
