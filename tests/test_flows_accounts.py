@@ -1,7 +1,6 @@
 """Which account a request is for, with several of them: client, sidecar and sandbox."""
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -24,19 +23,19 @@ from wxproxy.sandbox.knobs import (
 USERS = "/cgi-bin/user/get"
 STRANGER = "84_" + "token-of-another-system" * 4
 
-ACCOUNTS = """
+ACCOUNTS = f"""
 [[accounts]]
 name = "shop"
 appid = "{APPID}"
 secret = "{SECRET}"
-upstream = "{url}"
-{default}
+upstream = "{{url}}"
+{{default}}
 
 [[accounts]]
 name = "game"
 appid = "{APPID_2}"
 secret = "{SECRET_2}"
-upstream = "{url}"
+upstream = "{{url}}"
 listen = "127.0.0.1:0"
 
 [[accounts]]
@@ -44,7 +43,7 @@ name = "desk"
 appid = "{CORPID}"
 secret = "{AGENT_SECRET}"
 kind = "wecom"
-upstream = "{url}"
+upstream = "{{url}}"
 """
 
 
@@ -85,10 +84,7 @@ async def begin(
     start: SidecarFactory, sandbox: Sandbox, path: Path, *, default: bool = True, **settings: str
 ) -> Several:
     """Start a sidecar with the accounts in a file, and give each its token."""
-    accounts = ACCOUNTS.format(
-        url=sandbox.url, default="default = true" if default else "", **globals()
-    )
-    path.write_text(accounts)
+    path.write_text(ACCOUNTS.format(url=sandbox.url, default="default = true" if default else ""))
     several = Several(await start("", config=path, **settings), sandbox)
     for name in _OWNERS:
         await several.ask("/sandbox/echo", f"X-Wxproxy-Account: {name}")
@@ -97,11 +93,9 @@ async def begin(
 
 
 @pytest.fixture
-async def several(
-    start: SidecarFactory, sandbox: Sandbox, tmp_path: Path
-) -> AsyncIterator[Several]:
+async def several(start: SidecarFactory, sandbox: Sandbox, tmp_path: Path) -> Several:
     """Three accounts with a default one."""
-    yield await begin(start, sandbox, tmp_path / "wx.toml")
+    return await begin(start, sandbox, tmp_path / "wx.toml")
 
 
 CHOICES = {
