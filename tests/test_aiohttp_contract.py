@@ -118,3 +118,23 @@ async def test_should_close_tells_of_stray_bytes_on_an_idle_connection() -> None
     assert not protocol.should_close
     protocol.data_received(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
     assert protocol.should_close
+
+
+async def test_one_response_parser_serves_replies_one_after_the_other() -> None:
+    """A parser that read a whole reply stands at the beginning of the next."""
+    protocol = ResponseHandler(asyncio.get_running_loop())
+    protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+    for body in (b"one", b"", b"three"):
+        protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        message, payload = await protocol.read()
+        assert (message.code, payload.read_nowait()) == (200, body)
+        assert not protocol.should_close
+
+
+async def test_a_stream_holds_its_pieces_where_content_in_hand_looks() -> None:
+    """An ended body of one piece is taken without waking the parser."""
+    stream = StreamReader(ResponseHandler(asyncio.get_running_loop()), 2**16)
+    stream.feed_data(b"ab")
+
+    assert list(stream._buffer) == [b"ab"]
+    assert stream._buffer_offset == 0

@@ -10,7 +10,6 @@ other way out, cancellation included, closes it. ``handle`` gives back the kept 
 
 import asyncio
 import logging
-import time
 import traceback
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -52,7 +51,7 @@ from wxproxy.routing import Credential, LocalPlan, Plan, Router
 from wxproxy.schedule import Token
 from wxproxy.server import CONTINUE, ClientConnection, RequestMessage
 from wxproxy.tasks import spawn
-from wxproxy.upstream import Upstream, UpstreamConnection, UpstreamPool
+from wxproxy.upstream import Upstream, UpstreamConnection, UpstreamPool, content_in_hand
 
 logger = logging.getLogger("wxproxy.proxy")
 
@@ -219,7 +218,7 @@ class Proxy:
         self, connection: ClientConnection, message: RequestMessage, payload: StreamReader
     ) -> None:
         """Serve one request; raises nothing but CancelledError."""
-        started = time.perf_counter()
+        started = self._clock.now()
         self.in_flight += 1
         account, path, upstream_s = "", "", None
         exchange: Exchange | None = None
@@ -261,7 +260,7 @@ class Proxy:
             if exchange is not None and exchange.kept is not None:
                 await exchange.kept.close()
         self._metrics.request_done(
-            account, path, message.method, status, time.perf_counter() - started, upstream_s
+            account, path, message.method, status, self._clock.now() - started, upstream_s
         )
 
     def answer_error(self, connection: ClientConnection, exc: WxProxyError) -> int:
@@ -482,7 +481,7 @@ class Proxy:
             reply = filter_reply(message.raw_headers)
             content = b""
             if payload.is_eof():
-                content, whole = _content_in_hand(payload), True
+                content, whole = content_in_hand(payload), True
             elif x.connection.is_gone:
                 if reply.content_length is not None and (
                     reply.content_length <= _WORTH_READING_BYTES
@@ -809,13 +808,6 @@ def _too_large(limit: int) -> RequestRefused:
     return RequestRefused(
         f"the body is over the limit of {limit} bytes", code="body_too_large", status=413
     )
-
-
-def _content_in_hand(payload: StreamReader) -> bytes:
-    try:
-        return payload.read_nowait()
-    except (ClientError, HttpProcessingError):
-        raise UpstreamError("WeChat's reply broke off") from None
 
 
 def _more_in_hand(payload: StreamReader) -> bool:

@@ -20,7 +20,7 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.resolver import ThreadedResolver
-from aiohttp.streams import EofStream, StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, EofStream, StreamReader
 from yarl import URL
 
 from wxproxy.accounts import Origin
@@ -66,6 +66,7 @@ class UpstreamConnection(ResponseHandler):
         self.reused = False
         self.heard = False
         self.upstream: Upstream | None = None
+        self._parses_bodies = False
 
     def data_received(self, data: bytes) -> None:
         self.heard = True
@@ -107,6 +108,9 @@ class UpstreamConnection(ResponseHandler):
 
     def expect_reply(self, *, to_head: bool) -> None:
         """Prepare the parser for the reply of the request about to be written."""
+        if self._parses_bodies and not to_head:
+            return  # after a whole reply the parser stands at the beginning of the next
+        self._parses_bodies = not to_head
         self.set_response_params(skip_payload=to_head, read_until_eof=True, auto_decompress=False)
 
     async def read_head(self) -> tuple[Any, StreamReader]:
@@ -122,6 +126,23 @@ class UpstreamConnection(ResponseHandler):
             raise
         except (ClientError, HttpProcessingError, OSError, EofStream):
             raise UpstreamError(_BROKE) from None
+
+
+def content_in_hand(payload: StreamReader) -> bytes:
+    """The rest of a body that has come in to its end.
+
+    Raises:
+        UpstreamError: it came in broken.
+    """
+    if payload is EMPTY_PAYLOAD:
+        return b""
+    if payload.exception() is not None:
+        raise UpstreamError(_BROKE)
+    # Not read_nowait: that wakes the parser for each piece, for a body that has ended already.
+    pieces = payload._buffer
+    if len(pieces) == 1 and not payload._buffer_offset:
+        return pieces[0]
+    return payload.read_nowait() if pieces else b""
 
 
 _BROKE = "the connection to WeChat broke before a whole reply had come"
