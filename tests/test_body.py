@@ -73,19 +73,24 @@ async def test_a_growing_body_that_finds_no_room_is_refused_as_too_large(tmp_pat
     assert (keeper.memory_left, keeper.spool_left) == (15, 60)
 
 
-async def test_an_interrupted_write_is_finished_before_the_next(tmp_path: Path) -> None:
-    """Cancelling a writer leaves no torn chunk: what was begun ends, then the rest follows."""
+@pytest.mark.parametrize("earlier", [b"", b"e" * 100_000], ids=["first", "second"])
+async def test_an_interrupted_write_is_finished_before_the_next(
+    tmp_path: Path, earlier: bytes
+) -> None:
+    """Cancelling a writer tears and loses no chunk: what was begun ends, then the rest follows."""
     keeper = _keeper(tmp_path, spool_each=1 << 20, spool_all=1 << 20)
     kept = keeper.in_file(300_000)
     assert kept is not None
+    if earlier:
+        await kept.add(earlier)
     first = asyncio.ensure_future(kept.add(b"a" * 100_000))
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.wait((first,))
     await kept.add(b"b" * 100_000)
 
-    assert await _all(kept) == b"a" * 100_000 + b"b" * 100_000
-    assert kept.size == 200_000
+    assert await _all(kept) == earlier + b"a" * 100_000 + b"b" * 100_000
+    assert kept.size == 200_000 + len(earlier)
     await kept.close()
 
 

@@ -191,6 +191,8 @@ class KeptBody:
 
     async def _settle(self) -> None:
         if self._thread_write is not None:
-            await asyncio.wait((self._thread_write,))
+            if not self._thread_write.done():
+                # Only then: a chunk whose add is cancelled here would be lost.
+                await asyncio.wait((self._thread_write,))
             if not self._thread_write.cancelled():
                 self._thread_write.exception()
