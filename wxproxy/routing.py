@@ -91,6 +91,9 @@ _APPID_PARAMS = {
 _INJECT_DROPPED = frozenset({Param.SELECTOR, Param.TOKEN})
 _LOGIN_DROPPED = _INJECT_DROPPED | {Param.APPID, Param.SECRET}
 _LOCAL_RULES = frozenset({Rule.TOKEN_ENDPOINT, Rule.CONTROL})
+# Bound here for the short way of plan: looking a member up in its enum costs 0.1 us each time.
+_INJECT = Rule.INJECT
+_TOKEN = Credential.TOKEN
 # Second characters of a path that make the quick way through plan leave it to the long one.
 _MAY_START_PREFIX = "@%/\\"
 
@@ -185,7 +188,7 @@ class Router:
             and raw_path[1:2] not in _MAY_START_PREFIX
         ):
             place = locate(raw_path)
-            if place.rule is Rule.INJECT:
+            if place.rule is _INJECT:
                 plan = self._plan_quickly(place, query, head, listener)
                 if plan is not None:
                     return plan
@@ -243,7 +246,7 @@ class Router:
         if account is None or kind_of_host(head.host) not in (None, account.kind):
             return None
         prefix = f"{place.raw}?{before}access_token="
-        return Plan(account, Rule.INJECT, place.path, prefix, Credential.TOKEN, outcome)
+        return Plan(account, _INJECT, place.path, prefix, _TOKEN, outcome)
 
     def _plan_fully(
         self, raw_path: str, mark: str, raw_query: str, head: RequestHead, listener: Account | None
