@@ -88,6 +88,7 @@ async def running(
     *argv: str,
     env: Mapping[str, str] | None = None,
     program: tuple[str, ...] = (sys.executable, "-m", "wxproxy"),
+    directory: Path | None = None,
 ) -> AsyncIterator[Command]:
     """Start ``wxproxy``, or another program; killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
@@ -96,6 +97,7 @@ async def running(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment(env or {}),
+        cwd=directory,
     )
     command = Command(process)
     try:

@@ -38,12 +38,17 @@ async def _demo(
     account = {"WXPROXY_APPID": APPID, "WXPROXY_SECRET": SECRET, "WXPROXY_UPSTREAM": url}
     try:
         app = build(config.load(flags, {**others, **account}))
-        return await serve(app, stopping, on_start=lambda app: print(text(app, url), flush=True))
+        return await _serve(app, url, stopping)
+    finally:
+        await wechat.stop()
+
+
+async def _serve(app: App, wechat: str, stopping: asyncio.Event) -> int:
+    try:
+        return await serve(app, stopping, on_start=lambda app: print(text(app, wechat), flush=True))
     except ConfigError as exc:
         message = f"{exc.message}; --listen and --ops-listen choose other addresses"
         raise ConfigError(message) from None
-    finally:
-        await wechat.stop()
 
 
 def text(app: App, wechat: str) -> str:
