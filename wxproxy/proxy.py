@@ -601,6 +601,7 @@ class Proxy:
         self, x: Exchange, up: UpstreamConnection, head: bytes
     ) -> tuple[Any, StreamReader]:
         """Write head and body while listening for an early reply, which ends the upload."""
+        x.stage = "body"
         up.send(head)
         pump = spawn(self._pump(x, up), name="wxproxy-upload")
         reply = spawn(self._final_head(up), name="wxproxy-early-reply")
@@ -612,6 +613,7 @@ class Proxy:
                 if not reply.done() and failure is not None and up.is_connected():
                     raise failure  # the client's side failed; no reply will come
                 x.connection.wait_for(up, self._limits.reply_head_s)
+            x.stage = "reply"
             return await reply
         finally:
             pump.cancel()
