@@ -22,12 +22,13 @@ from wxproxy.config import build_accounts, build_secrets
 from wxproxy.credentials import SecretSource
 from wxproxy.errors import ConfigError, WxProxyError
 from wxproxy.events import Event, SecretReloaded
+from wxproxy.exchange import ProxyLimits, Served
 from wxproxy.keeper import KeeperSettings, KeeperStatus, TokenKeeper
 from wxproxy.local import LocalRoutes, LocalSettings
 from wxproxy.logs import Redactor, on_event
 from wxproxy.metrics import Gauges, Metrics
 from wxproxy.ops import OpsState, build_ops_app
-from wxproxy.proxy import Proxy, ProxyLimits, Served
+from wxproxy.proxy import Proxy
 from wxproxy.routing import Router
 from wxproxy.server import ProxyServer
 from wxproxy.settings import ErrorStatus, ForceRefresh, ForeignToken, IpFamily, Settings
