@@ -196,8 +196,9 @@ class TokenKeeper:
         A classic token is replaced only if it was due anyhow or proved bad. Returns when the
         fetch has ended, well or badly, or after ``token_wait_s``.
         """
-        # Without a token only the schedule fetches.
-        if self.current() is not None and self._fetching is None and self.may_fetch():
+        if self.current() is None:
+            return  # only the schedule fetches then, and ``token()`` waits for it
+        if self._fetching is None and self.may_fetch():
             if self.account.token_api is TokenApi.CLASSIC:
                 allowed = self._rejections.may_replace_classic()
             else:

@@ -231,7 +231,7 @@ def _bad_body() -> FetchFailed:
 
 def _not_connected(origin: Origin, exc: Exception) -> FetchFailed:
     if isinstance(exc, _UNTRUSTED):
-        cause = "its TLS certificate was not accepted: check upstream_ca_file and what intercepts"
+        cause = "TLS failed: check upstream_ca_file, and what intercepts connections"
     elif isinstance(exc, aiohttp.ClientConnectorDNSError):
         cause = "its name was not resolved: check DNS"
     else:
