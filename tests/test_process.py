@@ -1,6 +1,7 @@
 """What the serving commands' process does about signals, threads and limits of the system."""
 
 import asyncio
+import ctypes
 import signal
 import sys
 
@@ -11,6 +12,8 @@ from tests.commands import Ended, running
 # Each program says "ready" once it has got as far as its test needs.
 HANGS = """
 import asyncio, sys, time
+if "no-uvloop" in sys.argv:
+    sys.modules["uvloop"] = None
 from wxproxy import process
 signals = process.Signals()
 async def main(stopping):
@@ -68,9 +71,12 @@ async def stopped(program: str, number: signal.Signals, *argv: str, times: int =
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
-async def test_a_signal_stops_without_waiting_for_threads(number: signal.Signals) -> None:
-    """A name lookup that hangs in a thread does not hold the exit up."""
-    ended = await stopped(HANGS, number)
+@pytest.mark.parametrize("loop", ["uvloop", "no-uvloop"])
+async def test_a_signal_stops_without_waiting_for_threads(
+    number: signal.Signals, loop: str
+) -> None:
+    """A name lookup that hangs in a thread does not hold the exit up, whatever the loop."""
+    ended = await stopped(HANGS, number, loop)
 
     assert (ended.status, ended.out) == (7, "ready\nstopping\n")
 
@@ -131,3 +137,31 @@ print(resource.getrlimit(limit) == (hard, hard))
         ended = await command.ended()
 
     assert ended.out == "True\n"
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallinfo2") if sys.platform == "linux" else True,
+    reason="glibc alone maps large blocks so, and counts them",
+)
+async def test_large_buffers_are_not_mapped_anew_each_time() -> None:
+    """Without the allocator step each read from TLS maps and unmaps its buffer."""
+    program = """
+import ctypes
+from wxproxy import process
+class Info(ctypes.Structure):
+    _fields_ = [(str(n), ctypes.c_size_t) for n in range(10)]
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.malloc.restype = ctypes.c_void_p
+def mapped():
+    return getattr(libc.mallinfo2(), "3")
+process.prepare()
+before = mapped()
+libc.malloc(512 * 1024)
+print(mapped() - before)
+"""
+    async with running("-c", program, program=(sys.executable,)) as command:
+        ended = await command.ended()
+
+    assert ended.out == "0\n"

@@ -164,7 +164,7 @@ async def test_a_signal_ends_it_at_once_while_the_first_token_is_fetched(
         request = asyncio.create_task(client.get(sidecar.proxy + USERS))
         await until_in_flight(client, sidecar)
         sidecar.command.send(number)
-        ended = await sidecar.command.ended(seconds=3)
+        ended = await sidecar.command.ended(seconds=5)
         reply = await request
 
     assert (reply.status, reply.headers["X-Wxproxy-Error"]) == (503, "draining")
@@ -192,7 +192,7 @@ async def test_what_is_in_flight_is_aborted_when_the_drain_time_is_over(
         sidecar.command.send(signal.SIGTERM)
         with pytest.raises(aiohttp.ClientError):
             await request
-        ended = await sidecar.command.ended(seconds=3)
+        ended = await sidecar.command.ended(seconds=5)
 
     assert ended.status == 0
 
@@ -209,7 +209,7 @@ async def test_a_second_signal_exits_at_once(
         sidecar.command.send(number)
         await sidecar.command.says('"event":"draining"')
         sidecar.command.send(number)
-        ended = await sidecar.command.ended(seconds=3)
+        ended = await sidecar.command.ended(seconds=5)
         with pytest.raises(aiohttp.ClientError):
             await request
 
@@ -244,7 +244,8 @@ async def test_no_secret_or_token_is_shown_at_the_most_talkative_level(
             lambda: sandbox.revoke(APPID),
             lambda: sandbox.fault(USERS, drop="mid_body"),
             lambda: sandbox.fault(USERS, hold=True),
-            lambda: (sandbox.fault(STABLE, errcode=40164), sandbox.revoke(APPID)),
+            lambda: sandbox.fault(STABLE, errcode=40164),
+            lambda: sandbox.revoke(APPID),
         ):
             tokens.add(sandbox.token(APPID))
             upset()
