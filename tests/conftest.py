@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, suppress
 import aiohttp
 import pytest
 
+from tests.fakes import FakeClock
 from tests.harness import Sidecar, start_sidecar
 from tests.upstreams import ScriptedUpstream
 from wxproxy.sandbox import Sandbox
@@ -27,6 +28,21 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 async def sandbox() -> AsyncIterator[Sandbox]:
     """A WeChat simulator on a free port."""
     box = Sandbox()
+    await box.start()
+    yield box
+    await box.stop()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Time that passes when the test says so."""
+    return FakeClock()
+
+
+@pytest.fixture
+async def timed_sandbox(clock: FakeClock) -> AsyncIterator[Sandbox]:
+    """A WeChat simulator whose tokens age by ``clock``."""
+    box = Sandbox(now=clock.now)
     await box.start()
     yield box
     await box.stop()

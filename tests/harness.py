@@ -1,7 +1,8 @@
 """A sidecar in the test's own process, and a client that speaks raw HTTP."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -149,6 +150,16 @@ class RawClient:
 
     async def close(self) -> None:
         self.writer.close()
+
+
+@asynccontextmanager
+async def connection(url: str) -> AsyncIterator[RawClient]:
+    """One raw connection, closed at the end whatever happens."""
+    client = await RawClient.connect(url)
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 def pieces(data: bytes, size: int) -> Iterator[bytes]:
