@@ -275,3 +275,17 @@ async def test_a_short_token_is_a_dummy(several: Several, length: int, is_dummy:
 
     assert (reply.header("X-Wxproxy-Error") is None) == is_dummy
     assert len(several.sandbox.seen("/")) == is_dummy
+
+
+async def test_another_appids_token_call_is_no_foreign_token(
+    start: SidecarFactory, sandbox: Sandbox
+) -> None:
+    """Where it is told to pass, it arrives untouched and is counted as nothing of ours."""
+    sidecar = await start(sandbox.url, foreign_token="pass")
+    query = f"grant_type=client_credential&appid={APPID_2}&secret={SECRET_2}"
+    reply = await ask_once(sidecar.url, request(f"/cgi-bin/token?{query}"))
+
+    assert json.loads(reply.body)["access_token"] == sandbox.token(APPID_2, family="classic")
+    assert [seen.target for seen in sandbox.seen("/cgi-bin/token")] == [f"/cgi-bin/token?{query}"]
+    assert await metric(sidecar, "wxproxy_foreign_tokens_total", action="pass") == 0
+    assert await metric(sidecar, "wxproxy_credential_injections_total", outcome="skipped") == 1

@@ -53,11 +53,13 @@ class ClientBodies:
         """Keep what is still to come of the body.
 
         Raises:
-            RequestRefused: there is no room for it, or it is no HTTP.
+            RequestRefused: it is too large, there is no room for it, or it is no HTTP.
             ClientGone: the client left before its end.
         """
         assert x.kept is not None
         while chunk := await self._next_chunk(x.connection, x.payload):
+            if x.kept.size + len(chunk) > self._limits.body_bytes:
+                raise _too_large(self._limits.body_bytes)
             try:
                 await x.kept.add(chunk)
             except OSError:

@@ -233,9 +233,7 @@ class Proxy:
     ) -> int:
         """Forward somebody else's token call untouched."""
         account = self._router.choose(plan.candidates)
-        foreign = Plan(
-            account, Rule.PASS, plan.path, plan.target, Credential.NONE, "client_supplied"
-        )
+        foreign = Plan(account, Rule.PASS, plan.path, plan.target, Credential.NONE, "skipped")
         x = Exchange(
             connection, message, payload, head=head, plan=foreign, served=self._served[account.name]
         )
