@@ -68,6 +68,7 @@ class ClientBodies:
                     code="body_too_large",
                     status=413,
                 ) from None
+        x.connection.stop_waiting()
         x.from_client = False
 
     async def chunks(self, x: Exchange) -> AsyncIterator[bytes]:
@@ -101,6 +102,7 @@ class ClientBodies:
             body += chunk
             if len(body) > limit:
                 raise _too_large(limit)
+        connection.stop_waiting()
         return body
 
     async def _next_chunk(self, connection: ClientConnection, payload: StreamReader) -> bytes:

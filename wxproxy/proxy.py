@@ -318,6 +318,7 @@ class Proxy:
             self._metrics.upstream_error(exc.code)
             raise
         finally:
+            x.connection.stop_waiting()
             if whole and x.written:
                 self._pool.give_back(upstream, up)
             else:

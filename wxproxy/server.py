@@ -161,6 +161,11 @@ class ClientConnection(RequestHandler):
         self._waited_for = what
         self._deadline = self._loop.time() + seconds
 
+    def stop_waiting(self) -> None:
+        """Nothing is waited for that the sweep should end."""
+        self._waited_for = None
+        self._deadline = _NEVER
+
     def abort(self) -> None:
         """Cut the client off, so that a broken reply cannot pass for a whole one."""
         self.keeps_alive = False
@@ -201,8 +206,7 @@ class ClientConnection(RequestHandler):
                     self._resume_reading_if_drained()
                 self._busy = True
                 self._payload = payload
-                self._waited_for = None
-                self._deadline = _NEVER
+                self.stop_waiting()
                 self.replied = False
                 if isinstance(message, _ErrInfo):
                     self.keeps_alive = False
@@ -235,7 +239,9 @@ class ClientConnection(RequestHandler):
         if self._force_close or self._close or self.transport is None:
             return False
         if self._waited_for is None:
-            self._deadline = self._loop.time() + self.server.idle_s
+            server = self.server
+            allowed_s = server.head_s if self.overloaded else server.idle_s
+            self._deadline = self._loop.time() + allowed_s
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
