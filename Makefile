@@ -25,6 +25,11 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Measures beside other proxies, half an hour; BENCH=--quick is a rough look in a minute.
+bench: $(VENV)/.run
+	@sh benchmarks/install.sh
+	$(BIN)/python -m benchmarks $(BENCH)
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
