@@ -198,6 +198,7 @@ class UpstreamPool:
         limit: connections to one upstream.
         family: ``socket.AF_UNSPEC``, or the only address family to use.
         tls: trust settings; verification is always on.
+        resolver: the system's by default.
     """
 
     def __init__(
@@ -208,6 +209,7 @@ class UpstreamPool:
         limit: int,
         family: socket.AddressFamily = socket.AF_UNSPEC,
         tls: ssl.SSLContext | None = None,
+        resolver: AbstractResolver | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connect_s = connect_s
@@ -217,7 +219,7 @@ class UpstreamPool:
             keepalive_timeout=idle_s,
             family=family,
             ssl=tls or True,
-            resolver=StaleResolver(),
+            resolver=StaleResolver(resolver),
             ttl_dns_cache=_DNS_CACHE_SECONDS,
         )
         self._upstreams: dict[Origin, Upstream] = {}
