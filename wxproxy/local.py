@@ -129,6 +129,8 @@ class LocalRoutes:
             if request.method != "POST":
                 raise _WeChatError(43002, "require POST method")
             arguments = _json_object(request.body)
+            if arguments is None:
+                raise _WeChatError(47001, "data format error: the body must be a JSON object")
         else:
             arguments = _form(request.plan.query)
         appid = arguments.get("appid")
@@ -214,6 +216,8 @@ class LocalRoutes:
         Source: https://developers.weixin.qq.com/doc/oplatform/developers/dev/AccessToken.html
         """
         arguments = _json_object(request.body) if request.body.strip() else {}
+        if arguments is None:
+            raise RequestRefused("the body must be a JSON object, or empty")
         named = _text(arguments, "access_token") or _text(arguments, "token_id")
         account = self._controlled(request, _text(arguments, "account"), named)
         keeper = self._keepers[account.name]
@@ -227,7 +231,7 @@ class LocalRoutes:
             200,
             {
                 "errcode": 0,
-                "refreshed": after is not before,
+                "refreshed": before is None or after.value != before.value,
                 "expires_in": self._seconds_left(after),
                 "token_id": after.id,
             },
@@ -285,14 +289,12 @@ def _form(query: str) -> dict[str, str]:
     return {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(body)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise _WeChatError(47001, "data format error: the body must be a JSON object")
-    return value
+    except (ValueError, RecursionError):  # the latter: a body of a thousand brackets
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _text(arguments: Mapping[str, Any], key: str) -> str:
