@@ -72,8 +72,7 @@ class FakeWeChat:
         expires_in: life of a new token in seconds.
         failure: raised by each fetch, until set to None.
         proof: what each proof gives; "true" to tell by the token.
-        open: cleared, fetches and proofs hang until it is set.
-        loses_answers: fetches take effect but the answer never comes.
+        open, proofs_open: cleared, fetches or proofs hang until they are set.
         slow_s: seconds that pass between the call of fetch and its sending.
     """
 
@@ -86,7 +85,8 @@ class FakeWeChat:
         self.proof: bool | str | None = "true"
         self.open = asyncio.Event()
         self.open.set()
-        self.loses_answers = False
+        self.proofs_open = asyncio.Event()
+        self.proofs_open.set()
         self.slow_s = 0.0
         self._clock = clock
         self._issued = 0
@@ -125,13 +125,11 @@ class FakeWeChat:
         if self.failure is not None:
             raise self.failure
         left_s = self._hand_out(force=force)
-        if self.loses_answers:
-            raise unanswered()
         return Fetched(self._latest, left_s)
 
     async def prove(self, account: Account, token: str) -> bool | None:
         self.proofs.append(self._clock.now())
-        await self.open.wait()
+        await self.proofs_open.wait()
         return self.takes(token) if isinstance(self.proof, str) else self.proof
 
     def _hand_out(self, *, force: bool) -> int:

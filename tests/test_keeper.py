@@ -407,6 +407,7 @@ async def test_stop_is_prompt_during_the_first_fetch() -> None:
     await settle()
 
     assert {getattr(task.exception(), "code", "") for task in waiting} == {"draining"}
+    kept.clock.advance(HOUR)
     kept.keeper.tick()
     await settle()
     assert len(kept.wechat.fetches) == 1
@@ -521,18 +522,24 @@ async def test_an_unforeseen_error_does_not_stop_the_keeper(
     assert kept.keeper.current() is not None
 
 
-async def test_an_unanswered_classic_fetch_caps_the_old_token() -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param(unanswered(), id="silent"),
+        pytest.param(FetchFailed("504", reason="http_status"), id="answered-by-a-gateway"),
+    ],
+)
+async def test_an_unanswered_classic_fetch_caps_the_old_token(failure: FetchFailed) -> None:
     """The lost answer may have killed it: 300 s from the sending on it is not served any more."""
     kept = Kept(CLASSIC)
     kept.jitter = 1.0
     await kept.start()
     kept.wechat.revoke()
-    kept.wechat.failure = unanswered()
+    kept.wechat.failure = failure
     await kept.call()
     lost_at = kept.clock.now()
     status = kept.keeper.status()
     assert (status.seconds_left, status.state) == (300.0, "due")
-    kept.jitter = 0.5
 
     async def served() -> None:
         assert (kept.keeper.current() is None) == (kept.clock.now() >= lost_at + 300)
@@ -676,6 +683,19 @@ async def test_a_secret_that_changes_during_a_fetch_is_used_right_after_it(api: 
 
     assert [call.secret for call in kept.wechat.fetches] == [SECRET, "another-secret"]
     assert kept.keeper.current() is not None
+
+
+async def test_a_classic_fetch_that_works_is_not_repeated_for_a_new_secret() -> None:
+    """The old secret has just given a token; the new one is used when that is due."""
+    kept = Kept(CLASSIC)
+    kept.wechat.open.clear()
+    kept.keeper.start()
+    await settle()
+    kept.keeper.secret_changed()
+    kept.wechat.open.set()
+    await kept.run(600)
+
+    assert len(kept.wechat.fetches) == 1
 
 
 # -- a client's asks ---------------------------------------------------------------------------

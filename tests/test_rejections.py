@@ -238,22 +238,22 @@ async def test_a_caller_that_leaves_does_not_stop_the_look() -> None:
     assert kept.held.value != old.value
 
 
-async def test_stop_is_prompt_during_a_look() -> None:
-    """Callers are let go at once, and nothing is left running."""
-    kept = Kept()
+@pytest.mark.parametrize("turns", [1, 12])
+async def test_stop_is_prompt_during_a_look(turns: int) -> None:
+    """Callers are let go at once, however far the look has come, and none begins any more."""
+    kept = Kept(CLASSIC)
     old = await kept.start()
-    kept.wechat.open.clear()
+    kept.wechat.proofs_open.clear()
     rejecting = asyncio.create_task(reject(kept, old))
-    await settle()
+    for _ in range(turns):
+        await asyncio.sleep(0)
 
     await asyncio.wait_for(kept.keeper.stop(), 1.0)
+    proofs = len(kept.wechat.proofs)
 
     assert await asyncio.wait_for(rejecting, 1.0) is None
     assert await asyncio.wait_for(reject(kept, old), 1.0) is None
-    assert {task.get_name() for task in asyncio.all_tasks()} & {
-        "wxproxy-look-shop",
-        "wxproxy-fetch-shop",
-    } == set()
+    assert proofs == len(kept.wechat.proofs)
 
 
 async def test_a_refresh_that_ends_during_the_proof_settles_the_rejection() -> None:
@@ -272,6 +272,93 @@ async def test_a_refresh_that_ends_during_the_proof_settles_the_rejection() -> N
     assert await rejecting is kept.held
     assert len(kept.wechat.fetches) == 2
     assert kept.outcomes == ["replaced"]
+
+
+async def test_a_plain_ask_that_fails_leads_to_nothing_more() -> None:
+    """While WeChat's token endpoint is out of reach a proof could lead nowhere."""
+    kept = Kept()
+    await kept.start()
+    kept.wechat.revoke()
+    kept.wechat.failure = unreachable()
+
+    assert not await kept.call()
+
+    assert kept.wechat.proofs == []
+    assert kept.outcomes == ["no_other_token"]
+
+
+async def test_a_new_token_is_not_taken_for_the_bad_one() -> None:
+    """What was proved of a token dies with it: the next one is proved before it is killed."""
+    kept = Kept(CLASSIC)
+    old = await kept.start()
+    kept.wechat.revoke()
+    new = await reject(kept, old)
+    assert new is not None
+    kept.clock.advance(MINUTE)
+
+    assert await reject(kept, new) is None
+
+    assert kept.held is new
+    assert len(kept.wechat.proofs) == 2
+
+
+async def test_a_success_during_the_proof_outweighs_it() -> None:
+    """A call that was sent after the proof and succeeded shows the token good."""
+    kept = Kept()
+    token = await kept.start()
+    kept.wechat.proofs_open.clear()
+    kept.wechat.proof = False
+    rejecting = asyncio.create_task(reject(kept, token))
+    await settle()
+    kept.keeper.succeeded(token, OTHER_PATH, kept.clock.now() + 1)
+    kept.wechat.proofs_open.set()
+
+    assert await rejecting is None
+    assert kept.outcomes == ["token_proved_good"]
+    assert not kept.wechat.forced
+
+
+@pytest.mark.parametrize("succeeds_meanwhile", [False, True])
+async def test_force_waits_for_a_plain_fetch_in_flight(succeeds_meanwhile: bool) -> None:
+    """It may bring another token, or time for a success; only then the token is killed."""
+    kept = Kept()
+    old = await kept.start()
+    kept.wechat.revoke()
+    kept.wechat.proofs_open.clear()
+    rejecting = asyncio.create_task(reject(kept, old))
+    await settle()
+    kept.wechat.open.clear()
+    asking = asyncio.create_task(kept.keeper.ask())
+    await settle()
+    kept.wechat.proofs_open.set()
+    await settle()
+    assert not kept.wechat.forced
+    if succeeds_meanwhile:
+        kept.keeper.succeeded(old, OTHER_PATH, kept.clock.now() + 1)
+    kept.wechat.open.set()
+
+    assert (await rejecting is None) == succeeds_meanwhile
+    assert kept.wechat.forced == (not succeeds_meanwhile)
+    await asking
+
+
+async def test_a_refusal_during_the_proof_holds_back_what_follows_it() -> None:
+    """No way into a fetch is open while a refusal waits."""
+    kept = Kept()
+    token = await kept.start()
+    await kept.call(always_bad=True)  # its path is at fault: the next look begins with a proof
+    kept.clock.advance(MINUTE)
+    kept.wechat.revoke()
+    kept.wechat.proofs_open.clear()
+    rejecting = asyncio.create_task(reject(kept, token))
+    await settle()
+    kept.wechat.failure = refused(89507)
+    await kept.keeper.ask()
+    asked = len(kept.wechat.fetches)
+    kept.wechat.proofs_open.set()
+
+    assert await rejecting is None
+    assert asked == len(kept.wechat.fetches)
 
 
 # -- paths at fault ----------------------------------------------------------------------------
@@ -446,6 +533,22 @@ async def test_forced_refreshes_are_three_a_day() -> None:
     assert min(b - a for a, b in pairwise(forced_at)) >= 60
 
 
+async def test_classic_replacements_get_slower() -> None:
+    """Against a token that dies each time, WeChat sees 11 fetches in the first hour."""
+    kept = Kept(CLASSIC)
+    await kept.start()
+    started_at = kept.clock.now() + 10
+
+    async def revoke_and_call() -> None:
+        kept.wechat.revoke()
+        await kept.call()
+
+    await kept.run(HOUR, step=10, each=revoke_and_call)
+
+    asked_at = [call.at - started_at for call in kept.wechat.fetches[1:]]
+    assert asked_at == [0, 30, 60, 180, 300, 420, 1020, 1620, 2220, 2820, 3420]
+
+
 async def test_the_first_fetch_costs_no_budget() -> None:
     """Budgets count what rejections caused: right after the start a dead token is replaced."""
     kept = Kept(CLASSIC)
@@ -468,6 +571,7 @@ async def test_nothing_is_fetched_for_rejections_while_refused(api: TokenApi) ->
     await kept.run(3500, step=5, each=kept.call)
 
     assert calls == (len(kept.wechat.fetches), len(kept.wechat.proofs))
+    assert len(kept.outcomes) == 1
 
 
 async def test_a_dead_token_is_retried_behind_its_callers() -> None:
@@ -517,6 +621,23 @@ async def test_one_early_death_is_no_fight() -> None:
 
     assert kept.contested == []
     assert kept.keeper.status().attention == ""
+
+
+async def test_a_token_that_dies_when_it_is_due_is_no_sign_of_a_fight() -> None:
+    """Close to its end a token may die by our own refresh, or by a replica's."""
+    kept = Kept(CLASSIC)
+    await kept.start()
+    for _ in range(3):
+        kept.clock.advance(7000)
+        kept.wechat.revoke()
+        kept.wechat.open.clear()
+        rejecting = asyncio.create_task(kept.call())
+        await settle()
+        kept.wechat.open.set()
+        assert await rejecting
+
+    assert len(kept.wechat.proofs) == 3
+    assert kept.contested == []
 
 
 async def test_stable_tokens_are_never_contested() -> None:

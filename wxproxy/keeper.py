@@ -146,7 +146,8 @@ class TokenKeeper:
 
     def succeeded(self, token: Token, path: str, sent_at: float) -> None:
         """Note that WeChat took the token in a call to this path, sent at ``sent_at``."""
-        if self.holds(token):
+        # Identity first: this is on the path of each call, and the token is rarely another.
+        if token is self._token or self.holds(token):
             self._rejections.succeeded(path, sent_at)
 
     async def reject(self, token: Token, *, path: str, sent_at: float) -> Token | None:
