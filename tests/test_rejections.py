@@ -111,18 +111,33 @@ async def test_a_rejection_joins_the_fetch_in_flight() -> None:
     assert len(kept.wechat.fetches) == 2
 
 
-async def test_a_later_success_proves_the_token_good() -> None:
-    """No question goes to WeChat; the path is at fault."""
+async def test_after_a_later_success_one_proof_and_no_fetch_blames_the_path() -> None:
+    """A call that was sent later and served makes the path the suspect."""
     kept = Kept()
     token = await kept.start()
     sent_at = kept.clock.now()
     kept.clock.advance(0.1)
     kept.keeper.succeeded(token, OTHER_PATH, kept.clock.now())
+    kept.clock.advance(0.1)
 
     assert await kept.keeper.reject(token, path=PATH, sent_at=sent_at) is None
 
-    assert (len(kept.wechat.fetches), kept.wechat.proofs) == (1, [])
+    assert (len(kept.wechat.fetches), len(kept.wechat.proofs)) == (1, 1)
     assert kept.outcomes == ["token_proved_good"]
+
+
+async def test_a_call_that_a_revocation_overtook_is_healed() -> None:
+    """Of two calls in flight the later one was served and the earlier one rejected after it."""
+    kept = Kept()
+    token = await kept.start()
+    sent_at = kept.clock.now()
+    kept.clock.advance(0.1)
+    kept.keeper.succeeded(token, OTHER_PATH, kept.clock.now())
+    kept.clock.advance(0.1)
+    kept.wechat.revoke()
+
+    assert await kept.keeper.reject(token, path=PATH, sent_at=sent_at) is kept.held
+    assert kept.held is not token
 
 
 async def test_an_earlier_success_proves_nothing() -> None:

@@ -3,7 +3,9 @@
 A 40001 has many causes besides a dead token (wechat-facts.md 3c), so it is looked into, once at
 a time, before anything that hurts is done. In order, as far as budgets (budgets.py) allow:
 
-1. A call that was sent later and succeeded proves the token good: the path is at fault.
+1. A call that was sent later and succeeded makes the path the suspect: the proof comes first.
+   It is no proof by itself, for a token may be revoked between two calls in flight, and the
+   one sent first may come back last. (wecom, which has no proof, takes it for one.)
 2. stable and wecom: a plain ask, which harms nobody. Another token settles it; for wecom the
    same token again means that the path is at fault.
 3. A proof: a harmless call with the token (POST /cgi-bin/openapi/quota/get).
@@ -89,6 +91,7 @@ class Rejections:
         self._emit = emit
         self._settings = settings
         self._counts = counts
+        self._has_proof = account.token_api is not TokenApi.GETTOKEN
         self.early_deaths = 0
         # When the latest call was sent that the current token served, and the latest proof that
         # it failed.
@@ -172,16 +175,15 @@ class Rejections:
 
     def _begin(self, token: Token, path: str, sent_at: float) -> bool:
         """Start a look; False when the rejection is settled, or must not cost anything now."""
-        if self._good_at > sent_at:
-            if self._blame(path):
-                self._report(token, path, Outcome.PROVED_GOOD)
-            return False
-        if not self._fetches.may_fetch():
-            return False
+        outlived = self._good_at > sent_at
         at_fault = not self.is_proved_bad and self._faults is not None and path in self._faults
         budget = self._fault_checks if at_fault else self._looks
-        if not budget.take(self._now()):
+        may_look = self._fetches.may_fetch() and not (outlived and not self._has_proof)
+        if not (may_look and budget.take(self._now())):
+            if outlived and self._blame(path):
+                self._report(token, path, Outcome.PROVED_GOOD)
             return False
+        at_fault = at_fault or outlived
         self._looking = spawn(
             self._look(token, path, at_fault=at_fault), name=f"wxproxy-look-{self._account.name}"
         )
@@ -202,8 +204,7 @@ class Rejections:
 
     async def _decide(self, token: Token, *, at_fault: bool) -> Outcome:
         api = self._account.token_api
-        has_proof = api is not TokenApi.GETTOKEN
-        if at_fault and has_proof and (verdict := await self._prove(token)):
+        if at_fault and self._has_proof and (verdict := await self._prove(token)):
             return verdict
         if api is not TokenApi.CLASSIC:
             answered = await self._fetches.fetch_for_rejection()
@@ -211,7 +212,7 @@ class Rejections:
                 return Outcome.REPLACED
             if not answered:
                 return Outcome.NO_OTHER
-            if not has_proof:
+            if not self._has_proof:
                 return Outcome.PROVED_GOOD
         if not self.is_proved_bad and (verdict := await self._prove(token)):
             return verdict
