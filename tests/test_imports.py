@@ -10,6 +10,7 @@ import wxproxy
 
 PACKAGE = Path(__file__).parent.parent / "wxproxy"
 
+
 def _map() -> list[tuple[list[str], str]]:
     """The rows of the map: module names, and what they are."""
     rows = re.findall(r"^((?:\w+ ?)+): (.+)$", wxproxy.__doc__ or "", re.MULTILINE)

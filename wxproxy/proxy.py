@@ -30,6 +30,7 @@ from wxproxy.errors import (
 from wxproxy.exchange import Answer, Exchange, ProxyLimits, Served
 from wxproxy.headers import ReplyHead, RequestHead, filter_reply, scan_request
 from wxproxy.local import LocalRequest, LocalRoutes
+from wxproxy.logs import log_event
 from wxproxy.metrics import Metrics
 from wxproxy.paths import Rule
 from wxproxy.relay import Relay
@@ -173,23 +174,25 @@ class Proxy:
             self._metrics.foreign_token("replace")
             if exchange.account.name not in self._warned_foreign:
                 self._warned_foreign.add(exchange.account.name)
-                logger.warning(
-                    "a client sends a real-looking access_token that is none of ours; it is"
-                    " replaced: stop fetching tokens in that client",
-                    extra={"fields": {"event": "foreign_token", "account": exchange.account.name}},
+                log_event(
+                    logger,
+                    logging.WARNING,
+                    "foreign_token",
+                    account=exchange.account.name,
+                    cause="a client sends a real-looking access_token that is none of ours",
+                    cure="it is replaced; stop fetching tokens in that client",
                 )
 
     @staticmethod
     def _log_bug(exc: Exception) -> None:
         # The exception's text may hold a URL or a body, so only its kind and place are logged.
         frame = traceback.extract_tb(exc.__traceback__)[-1]
-        logger.error(
-            "bug: %s at %s:%s in %s",
-            type(exc).__name__,
-            frame.filename,
-            frame.lineno,
-            frame.name,
-            extra={"fields": {"event": "bug"}},
+        log_event(
+            logger,
+            logging.ERROR,
+            "bug",
+            exception=type(exc).__name__,
+            place=f"{frame.filename}:{frame.lineno} in {frame.name}",
         )
 
     async def _answer_locally(
