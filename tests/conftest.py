@@ -1,7 +1,7 @@
 """Fixtures: the production event loop, a sandbox, and sidecars in front of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 
 import aiohttp
@@ -10,6 +10,7 @@ import pytest
 from tests.fakes import FakeClock
 from tests.harness import Sidecar, start_sidecar
 from tests.upstreams import ScriptedUpstream
+from tests.watching import Watch
 from wxproxy.sandbox import Sandbox
 
 SidecarFactory = Callable[..., Awaitable[Sidecar]]
@@ -83,6 +84,22 @@ async def sidecar(start: SidecarFactory, sandbox: Sandbox) -> Sidecar:
 async def proxy(start: SidecarFactory, scripted: ScriptedUpstream) -> Sidecar:
     """A sidecar with one stable account, in front of the scripted upstream."""
     return await start(scripted.url)
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """Takes all logs, at debug level, until the end of the test."""
+    watch = Watch()
+    with watch.logs():
+        yield watch
+
+
+@pytest.fixture
+async def watched(watch: Watch, start: SidecarFactory, scripted: ScriptedUpstream) -> Sidecar:
+    """A sidecar that is watched, in front of the scripted upstream, with its token."""
+    sidecar = await start(scripted.url, redactor=watch.redactor)
+    await sidecar.app.keepers[sidecar.account].token()
+    return sidecar
 
 
 @pytest.fixture

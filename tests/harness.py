@@ -55,10 +55,16 @@ async def eventually(holds: Any, *, seconds: float = 5.0) -> None:
             await asyncio.sleep(0.005)
 
 
-async def start_sidecar(upstream: str, *, clock: Any = None, **settings: object) -> Sidecar:
+async def start_sidecar(
+    upstream: str,
+    *,
+    clock: Any = None,
+    redactor: Any = None,
+    **settings: object,
+) -> Sidecar:
     """Start a sidecar for the sandbox's first app, or for the accounts of ``config``, a path.
 
-    ``clock`` is a wxproxy.clock.Clock in place of the machine's.
+    ``clock`` is a wxproxy.clock.Clock in place of the machine's, ``redactor`` the one of the logs.
     """
     environment = {
         "WXPROXY_LISTEN": "127.0.0.1:0",
@@ -68,7 +74,7 @@ async def start_sidecar(upstream: str, *, clock: Any = None, **settings: object)
     if "config" not in settings:
         account = {"APPID": APPID, "SECRET": SECRET, "UPSTREAM": upstream}
         environment = {f"WXPROXY_{key}": value for key, value in account.items()} | environment
-    app = App(load({}, environment), clock=clock, redactor=Redactor())
+    app = App(load({}, environment), clock=clock, redactor=redactor or Redactor())
     await app.start()
     return Sidecar(app)
 

@@ -25,7 +25,7 @@ from wxproxy.events import Event, SecretReloaded
 from wxproxy.exchange import ProxyLimits, Served
 from wxproxy.keeper import KeeperSettings, KeeperStatus, TokenKeeper
 from wxproxy.local import LocalRoutes, LocalSettings
-from wxproxy.logs import Redactor, on_event
+from wxproxy.logs import Redactor, on_event, on_loop_error
 from wxproxy.metrics import Gauges, Metrics
 from wxproxy.ops import OpsState, build_ops_app
 from wxproxy.proxy import Proxy
@@ -213,6 +213,7 @@ class App:
         Raises:
             ConfigError: an address cannot be bound.
         """
+        asyncio.get_running_loop().set_exception_handler(on_loop_error)
         self._build()
         self._runner = web.AppRunner(
             build_ops_app(

@@ -1,6 +1,6 @@
 """One request on its way through the proxy: what is known of it so far."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp.streams import StreamReader
 
@@ -132,4 +132,4 @@ class Answer:
     status: int
     reason: str
     head: ReplyHead
-    content: bytes
+    content: bytes = field(repr=False)

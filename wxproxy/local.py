@@ -6,7 +6,7 @@ No I/O of its own but through the keepers: requests and replies are values.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
@@ -36,7 +36,7 @@ class LocalRequest:
 
     method: str
     plan: LocalPlan
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class LocalReply:
     """An answer: HTTP status, JSON object, and the error's stable code or ""."""
 
     status: int
-    content: Mapping[str, object]
+    content: Mapping[str, object] = field(repr=False)
     code: str = ""
 
     def body(self) -> bytes:

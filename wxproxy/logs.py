@@ -284,6 +284,22 @@ def _frames(error: BaseException) -> list[str]:
     return places[-_FRAMES_MAX:]
 
 
+_loop = logging.getLogger("wxproxy.loop")
+_UP_TO_A_REPR = re.compile(r"[^<({[]*")
+
+
+def on_loop_error(_event_loop: object, context: Mapping[str, Any]) -> None:
+    """Write the line of an error that nobody was there to catch: an event loop's handler.
+
+    asyncio's own writes the exception's text and the repr of what failed, arguments included:
+    URLs and bodies may be in them.
+    """
+    said = _UP_TO_A_REPR.match(str(context.get("message", "")))
+    error = context.get("exception")
+    described = {} if error is None else _describe_exception(error)
+    log_event(_loop, logging.ERROR, "bug", said=said[0].strip() if said else "", **described)
+
+
 # -- the keeper's events -----------------------------------------------------------------------
 
 _tokens = logging.getLogger("wxproxy.tokens")
