@@ -38,6 +38,12 @@ class Status:
     last_success_wall: float | None = 1_700_000_000.0
     last: Result | None = field(default_factory=Result)
     counts: Mapping[str, int] = field(default_factory=lambda: {"fetches": 1})
+    contested: str = ""
+
+    @property
+    def attention(self) -> str:
+        """As a keeper tells it: the cure of a failure first."""
+        return (self.last.cure if self.last else "") or self.contested
 
 
 def empty(name: str, last: Result | None = None) -> Status:

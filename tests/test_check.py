@@ -33,8 +33,10 @@ async def test_an_account_that_gets_its_token_is_fine(sandbox: Sandbox) -> None:
 
     assert (ended.status, ended.err) == (0, "")
     heading, row = ended.out.splitlines()
-    assert heading.split() == ["ACCOUNT", "APPID", "KIND", "TOKEN", "API", "UPSTREAM", "TOKEN"]
-    assert row.startswith(f"{APPID}  {APPID}  official  stable     {sandbox.url}  ok, 7200 s left")
+    assert heading.split()[-4:] == ["API", "UPSTREAM", "VIA", "TOKEN"]
+    assert row.startswith(
+        f"{APPID}  {APPID}  official  stable     {sandbox.url}  direct  ok, 7200 s"
+    )
     calls = sandbox.token_calls(APPID)
     assert (calls.fetches, calls.forced) == (1, 0)
 

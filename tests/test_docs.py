@@ -26,6 +26,7 @@ IN_CHINESE = {
     "https://api.weixin.qq.com or https://qyapi.weixin.qq.com, by kind": (
         "按 kind 为 https://api.weixin.qq.com 或 https://qyapi.weixin.qq.com"
     ),
+    "HTTPS_PROXY and NO_PROXY": "HTTPS_PROXY 和 NO_PROXY",
     "OpenSSL's store": "OpenSSL 自带的证书库",
     "the system's temporary directory": "系统临时目录",
     "text on a terminal, else json": "终端上 text，其他情况 json",

@@ -197,6 +197,7 @@ async def test_status_tells_everything_about_an_account(start: Start) -> None:
                     "at": 1_700_000_000.0,
                 },
                 "counts": {"fetches": 1},
+                "attention": "Add this address to the IP whitelist",
             }
         ],
     }

@@ -115,6 +115,16 @@ async def test_status_is_1_and_tells_the_cure_when_an_account_has_no_token(ops: 
     )
 
 
+async def test_status_tells_what_to_look_at_while_every_account_is_served(ops: Ops) -> None:
+    """Another program that keeps killing a token is told of before it does harm."""
+    ops.statuses = [Status(contested="stop the other program")]
+
+    ended = await run("status", "--ops", ops.url)
+
+    assert ended.status == 0
+    assert ended.out.splitlines()[-2:] == ["", "shop: stop the other program"]
+
+
 @pytest.mark.parametrize("state", ["empty", "expired"])
 async def test_status_is_1_for_a_token_that_cannot_be_used(ops: Ops, state: str) -> None:
     """A token past its expiry counts as none."""

@@ -94,6 +94,13 @@ def test_a_failure_without_a_cure_has_no_row_for_it(failures: int, shown: str) -
     assert 'class="cure"' not in html
 
 
+def test_what_a_person_should_look_at_is_shown_while_fetches_succeed() -> None:
+    """Two programs that kill each other's tokens fail no fetch, and need a person all the same."""
+    html = render_page({}, [Status(contested="stop the other program")])
+
+    assert 'class="cure" colspan="8">stop the other program<' in html
+
+
 def test_everything_from_outside_is_escaped() -> None:
     """Markup in any field is shown as text and makes neither a tag nor an attribute."""
     result = Result(ok=False, reason=EVIL, rid=EVIL, refused_ip=EVIL, cure=EVIL)
@@ -107,9 +114,12 @@ def test_everything_from_outside_is_escaped() -> None:
 
 def test_the_process_is_shown_with_nested_values() -> None:
     """Fields of the process appear by name, lists and mappings line by line."""
-    text = page(version="0.1.0", listeners=["127.0.0.1:5780"], limits={"routes": 100}).text
+    egress = {"proxy": None}
+    text = page(
+        version="0.1.0", listeners=["127.0.0.1:5780"], limits={"routes": 100}, egress=egress
+    ).text
 
-    for shown in ("version", "0.1.0", "127.0.0.1:5780", "routes: ", "100"):
+    for shown in ("version", "0.1.0", "127.0.0.1:5780", "routes: ", "100", "proxy: –"):
         assert shown in text
 
 

@@ -21,7 +21,7 @@ from wxproxy.clock import Clock, SystemClock
 from wxproxy.config import build_accounts, build_secrets
 from wxproxy.credentials import SecretSource
 from wxproxy.errors import ConfigError, WxProxyError
-from wxproxy.events import Event, SecretReloaded
+from wxproxy.events import Event, RefreshFinished, SecretReloaded
 from wxproxy.exchange import ProxyLimits, Served
 from wxproxy.keeper import KeeperSettings, KeeperStatus, TokenKeeper
 from wxproxy.local import LocalRoutes, LocalSettings
@@ -35,7 +35,7 @@ from wxproxy.settings import ErrorStatus, ForceRefresh, ForeignToken, IpFamily, 
 from wxproxy.tasks import spawn
 from wxproxy.upstream import StaleResolver, UpstreamPool
 from wxproxy.values import Address
-from wxproxy.wechat import TokenClient
+from wxproxy.wechat import TokenClient, TokenConnector
 
 logger = logging.getLogger("wxproxy")
 
@@ -76,10 +76,13 @@ class App:
         self._socket_files: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._started_at = time.monotonic()
-        self._about: dict[str, object] = {"version": __version__}
+        self._egress = _egress(settings)
+        self._about: dict[str, object] = {"version": __version__, "egress": self._egress}
         for name, secret in self._secrets.items():
             self._redactor.add(secret.current().reveal(), lasting=True)
             self._redactor.add(self._book.named(name)[0].placeholder, lasting=True)
+        for hidden in settings.hidden:
+            self._redactor.add(hidden, lasting=True)
 
     # -- building ------------------------------------------------------------------------------
 
@@ -103,6 +106,7 @@ class App:
             self._session,
             semaphore=asyncio.Semaphore(limits.token_fetches),
             timeout_s=limits.token_call_seconds,
+            proxy=settings.token_proxy,
         )
         keeper_settings = KeeperSettings(
             refresh_lead_s=settings.refresh_lead_seconds,
@@ -120,6 +124,7 @@ class App:
             limit=limits.upstream_connections,
             family=family,
             tls=self._tls,
+            proxy=settings.egress_proxy,
         )
         self.bodies = BodyKeeper(
             memory_each=limits.replay_memory_bytes,
@@ -198,6 +203,8 @@ class App:
         )
 
     def _emit(self, event: Event) -> None:
+        if isinstance(event, RefreshFinished) and event.refused_ip:
+            self._egress["ip"] = event.refused_ip
         self.metrics.on_event(event)
         on_event(event)
 
@@ -351,10 +358,22 @@ class App:
         }
 
 
+def _egress(settings: Settings) -> dict[str, object]:
+    """How calls leave, as /status shows it; ``ip`` is what WeChat last named in a refusal."""
+    proxy, token_proxy = settings.egress_proxy, settings.token_proxy
+    origins = [origin for account in settings.accounts for origin in account.upstream]
+    return {
+        "proxy": str(proxy) if proxy else None,
+        "token_proxy": str(token_proxy) if token_proxy else None,
+        "direct": sorted({str(one) for one in origins if not (proxy and proxy.serves(one))}),
+        "ip": None,
+    }
+
+
 def token_session(settings: Settings, tls: ssl.SSLContext) -> aiohttp.ClientSession:
     """A session for token calls, apart from the pool of forwarded ones."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
+        connector=TokenConnector(
             ssl=tls,
             family=_FAMILIES[settings.ip_family],
             resolver=StaleResolver(),

@@ -13,6 +13,7 @@ from wxproxy.accounts import Account, TokenApi
 from wxproxy.app import token_session, trust
 from wxproxy.config import build_accounts, build_secrets
 from wxproxy.credentials import SecretSource
+from wxproxy.egress import way
 from wxproxy.errors import FetchFailed
 from wxproxy.logs import Redactor, configure
 from wxproxy.redact import token_id
@@ -20,7 +21,7 @@ from wxproxy.settings import Settings
 from wxproxy.status import columns
 from wxproxy.wechat import TokenClient
 
-_HEADINGS = ("ACCOUNT", "APPID", "KIND", "TOKEN API", "UPSTREAM", "TOKEN")
+_HEADINGS = ("ACCOUNT", "APPID", "KIND", "TOKEN API", "UPSTREAM", "VIA", "TOKEN")
 _CLASSIC_NOT_FETCHED = (
     "a classic fetch would kill the token that is in use now, within five minutes; where nothing "
     "uses it, --fetch-classic fetches one"
@@ -58,8 +59,10 @@ def run(settings: Settings, *, fetch_classic: bool) -> int:
     secrets = build_secrets(settings)
     for secret in secrets.values():
         redactor.add(secret.current().reveal(), lasting=True)
+    for hidden in settings.hidden:
+        redactor.add(hidden, lasting=True)
     findings = asyncio.run(_check(settings, secrets, fetch_classic=fetch_classic))
-    print(_report(findings))
+    print(_report(findings, settings))
     return 0 if all(finding.is_fine for finding in findings) else 1
 
 
@@ -72,6 +75,7 @@ async def _check(
             session,
             semaphore=asyncio.Semaphore(limits.token_fetches),
             timeout_s=limits.token_call_seconds,
+            proxy=settings.token_proxy,
         )
         return await asyncio.gather(
             *(
@@ -101,13 +105,13 @@ def _explain(failure: FetchFailed) -> str:
     return ": ".join([", ".join(facts), failure.message] if facts else [failure.message])
 
 
-def _report(findings: Sequence[_Finding]) -> str:
-    table = columns([_HEADINGS, *map(_row, findings)])
+def _report(findings: Sequence[_Finding], settings: Settings) -> str:
+    table = columns([_HEADINGS, *(_row(finding, settings) for finding in findings)])
     notes = [f"{one.account.name}: {one.note}" for one in findings if one.note]
     return "\n".join([table, "", *notes] if notes else [table])
 
 
-def _row(finding: _Finding) -> tuple[str, ...]:
+def _row(finding: _Finding, settings: Settings) -> tuple[str, ...]:
     account = finding.account
     upstreams = ", ".join(map(str, account.upstreams))
     return (
@@ -116,5 +120,15 @@ def _row(finding: _Finding) -> tuple[str, ...]:
         account.kind,
         account.token_api,
         upstreams,
+        _via(account, settings),
         finding.outcome,
     )
+
+
+def _via(account: Account, settings: Settings) -> str:
+    """The way of token calls, and where it differs, that of all others."""
+    tokens, calls = (
+        ", ".join(dict.fromkeys(way(origin, proxy) for origin in account.upstreams))
+        for proxy in (settings.token_proxy, settings.egress_proxy)
+    )
+    return tokens if tokens == calls else f"{tokens} (other calls: {calls})"

@@ -9,17 +9,19 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from wxproxy.accounts import DEFAULT_UPSTREAMS, Account, Kind, TokenApi
 from wxproxy.credentials import SecretSource
+from wxproxy.egress import EgressProxy, is_bypassed, named_in, proxy_url
 from wxproxy.errors import ConfigError
 from wxproxy.settings import (
     AccountSettings,
     ForeignToken,
+    IpFamily,
     Limits,
     Rule,
     Settings,
@@ -42,6 +44,8 @@ _SERVICE_LINK = re.compile(
     r")=.*|WXPROXY_(?:\w+_)?PORT=(?:tcp|udp|sctp)://.*",
     re.ASCII,
 )
+
+_IPV4 = re.compile(r"[0-9.]+", re.ASCII)
 
 _TOP = rules(Settings)
 _LIMITS = rules(Limits)
@@ -99,6 +103,8 @@ def load(argv_flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     given = {**from_file, **environment, **flags}
     accounts = _accounts(entries, {key: given[key] for key in _SINGLE if key in given})
     top = {key: given[key].read(rule) for key, rule in _TOP.items() if key in given}
+    if "egress_proxy" not in top:
+        top["egress_proxy"] = _proxy_of_the_environment(environ, accounts)
     limits = {key: given[key].read(rule) for key, rule in _LIMITS.items() if key in given}
     if len(accounts) > 1:
         top.setdefault("foreign_token", ForeignToken.REFUSE)
@@ -109,6 +115,7 @@ def load(argv_flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     _check_accounts(accounts, config)
     _check_listeners(settings, labels)
     _check_numbers(settings, labels)
+    _check_family(settings, labels)
     return settings
 
 
@@ -214,6 +221,25 @@ def _environment(environ: Mapping[str, str]) -> _Entries:
     return given
 
 
+def _proxy_of_the_environment(
+    environ: Mapping[str, str], accounts: Iterable[AccountSettings]
+) -> EgressProxy | None:
+    """What HTTPS_PROXY says, where NO_PROXY leaves an upstream to it."""
+    name, raw = named_in(environ, "https_proxy")
+    _, bypass = named_in(environ, "no_proxy")
+    origins = [origin for account in accounts for origin in account.upstream]
+    if not raw or all(not one.is_tls or is_bypassed(one, bypass) for one in origins):
+        return None
+    try:
+        proxy = proxy_url(name)(raw if "://" in raw else f"http://{raw}")
+    except ValueError as exc:
+        raise ConfigError(
+            f"{name} (environment): expected {exc}; WXPROXY_EGRESS_PROXY goes over it, and NO_PROXY"
+            " names upstreams that are to be reached without it"
+        ) from None
+    return replace(proxy, bypass=bypass)
+
+
 def _variable(key: str) -> str:
     return _PREFIX + key.upper()
 
@@ -310,6 +336,21 @@ def _check_numbers(settings: Settings, labels: Mapping[str, str]) -> None:
                 for name in (f"{key}_bytes", f"{key}_total_bytes")
             )
             raise ConfigError(f"{one}: expected at most the value of {total}")
+
+
+def _check_family(settings: Settings, labels: Mapping[str, str]) -> None:
+    """An address of the other family could never be connected to."""
+    if settings.ip_family is IpFamily.AUTO:
+        return
+    hosts = {proxy.host: str(proxy) for proxy in settings.proxies}
+    hosts |= {one.host: str(one) for account in settings.accounts for one in account.upstream}
+    for host, place in hosts.items():
+        version = "6" if ":" in host else "4" if _IPV4.fullmatch(host) else ""
+        if version not in ("", settings.ip_family.value):
+            raise ConfigError(
+                f"{labels['ip_family']}: expected auto or {version}, as {place} is an IPv{version}"
+                " address"
+            )
 
 
 # -- help --------------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ _PATTERNS = (
         r"""[^\s"',;)\]}]+""",
         re.I,
     ),
+    # http://user:password@host
+    re.compile(r"""(://)[^\s/?#@"'<>]{1,512}(?=@)"""),
     # Any other value of a query.
     re.compile(r"""([?&][^\s=&?"'<>]{1,128}=)[^\s&"'\\<>#]+"""),
 )

@@ -159,6 +159,7 @@ def account_status(status: KeeperStatus) -> dict[str, Any]:
         "last_success_at": _rounded(status.last_success_wall),
         "last_result": _last_result(status),
         "counts": dict(status.counts),
+        "attention": status.attention,
     }
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from wxproxy import values
 from wxproxy.accounts import DEFAULT_UPSTREAMS, Kind, Origin, TokenApi
+from wxproxy.egress import EgressProxy, proxy_url
 from wxproxy.redact import Secret
 from wxproxy.values import Address
 
@@ -304,6 +305,18 @@ class Settings:
         "http",
         "status of the sidecar's own failures: http, or wechat for 200",
     )
+    egress_proxy: EgressProxy | None = _optional(
+        proxy_url("egress_proxy"),
+        "HTTP proxy to WeChat: http://[user:password@]host:port",
+        shown="HTTPS_PROXY and NO_PROXY",
+        is_flag=False,
+    )
+    token_egress_proxy: EgressProxy | None = _optional(
+        proxy_url("token_egress_proxy"),
+        "HTTP proxy for token calls alone, in place of egress_proxy",
+        shown="egress_proxy",
+        is_flag=False,
+    )
     ip_family: IpFamily = _setting(
         values.one_of(IpFamily), "auto", "addresses used to reach WeChat: auto, 4 or 6"
     )
@@ -319,6 +332,21 @@ class Settings:
     log_format: LogFormat | None = _optional(
         values.one_of(LogFormat), "text or json", shown="text on a terminal, else json"
     )
+
+    @property
+    def token_proxy(self) -> EgressProxy | None:
+        """What token calls go out through."""
+        return self.token_egress_proxy or self.egress_proxy
+
+    @property
+    def proxies(self) -> tuple[EgressProxy, ...]:
+        """Every proxy that calls may go out through."""
+        return tuple(one for one in (self.egress_proxy, self.token_egress_proxy) if one)
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """What no log may show, the accounts' secrets apart."""
+        return tuple(text for proxy in self.proxies for text in proxy.hidden())
 
 
 def rules(table: type) -> dict[str, Rule]:

@@ -219,12 +219,14 @@ def _last_result(last: Mapping[str, Any] | None) -> str:
 def _note(account: Mapping[str, Any]) -> str:
     """What is wrong with the account and how to cure it, or ""."""
     last = account["last_result"]
-    if last is None or last["ok"]:
-        return ""
-    facts = [_last_result(last)]
-    facts += [f"refused IP {last['refused_ip']}"] if last["refused_ip"] else []
-    facts += [f"rid {last['rid']}"] if last["rid"] else []
-    return _clean(f"{account['name']}: {', '.join(facts)}. {last['cure']}".rstrip())
+    facts = []
+    if last is not None and not last["ok"]:
+        facts.append(_last_result(last))
+        facts += [f"refused IP {last['refused_ip']}"] if last["refused_ip"] else []
+        facts += [f"rid {last['rid']}"] if last["rid"] else []
+    told = [", ".join(facts), account["attention"]]
+    note = ". ".join(filter(None, told))
+    return _clean(f"{account['name']}: {note}") if note else ""
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

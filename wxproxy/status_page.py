@@ -99,14 +99,13 @@ def _last_result(status: KeeperStatus) -> str:
 
 
 def _cure_row(status: KeeperStatus) -> str:
+    facts = [escape(status.attention)] if status.attention else []
     last = status.last
-    if last is None or last.ok:
-        return ""
-    facts = [escape(last.cure)] if last.cure else []
-    if last.refused_ip:
-        facts.append(f"Refused address: <code>{escape(last.refused_ip)}</code>.")
-    if last.rid:
-        facts.append(f"For WeChat's support: rid <code>{escape(last.rid)}</code>.")
+    if last is not None and not last.ok:
+        if last.refused_ip:
+            facts.append(f"Refused address: <code>{escape(last.refused_ip)}</code>.")
+        if last.rid:
+            facts.append(f"For WeChat's support: rid <code>{escape(last.rid)}</code>.")
     if not facts:
         return ""
     return f'<tr><td class="cure" colspan="{len(_HEADINGS)}">{" ".join(facts)}</td></tr>'
@@ -124,7 +123,7 @@ def _shown(value: Any) -> str:
         return "<br>".join(f"{escape(str(key))}: {_shown(one)}" for key, one in value.items())
     if isinstance(value, list | tuple):
         return "<br>".join(map(_shown, value))
-    return escape(str(value))
+    return "–" if value is None else escape(str(value))
 
 
 def _mark(text: str, *, good: bool) -> str:

@@ -24,7 +24,9 @@ from aiohttp.streams import EMPTY_PAYLOAD, EofStream, StreamReader
 from yarl import URL
 
 from wxproxy.accounts import Origin
+from wxproxy.egress import EgressProxy
 from wxproxy.errors import UpstreamError, UpstreamTimeout
+from wxproxy.unreachable import explain
 
 _SINKING_SECONDS = 30.0  # how long an upstream that could not be connected to goes last
 _STALE_DNS_SECONDS = 3600.0
@@ -39,16 +41,27 @@ class Upstream:
 
     Attributes:
         origin: its scheme, host and port.
+        proxy: what tunnels to it go through, or None.
         host_line: the ``Host`` header, ready to send.
         sinking_until: event-loop time until which it is tried after the others.
     """
 
-    __slots__ = ("host_line", "key", "origin", "request", "sinking_until")
+    __slots__ = ("host_line", "key", "origin", "proxy", "request", "sinking_until")
 
-    def __init__(self, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, origin: Origin, loop: asyncio.AbstractEventLoop, proxy: EgressProxy | None = None
+    ) -> None:
         self.origin = origin
+        self.proxy = proxy
         self.host_line = f"Host: {origin.netloc}\r\n".encode()
-        self.request = ClientRequest("GET", URL(str(origin)), loop=loop)
+        self.request = ClientRequest(
+            "GET",
+            URL(str(origin)),
+            loop=loop,
+            proxy=URL(str(proxy)) if proxy else None,
+            # With the Host that the connector would add: the key of the pool is a hash of these.
+            proxy_headers=proxy.headers(origin) if proxy else None,
+        )
         self.key = self.request.connection_key
         self.sinking_until = 0.0
 
@@ -198,6 +211,8 @@ class UpstreamPool:
         limit: connections to one upstream.
         family: ``socket.AF_UNSPEC``, or the only address family to use.
         tls: trust settings; verification is always on.
+        proxy: what upstreams that it serves are reached through; its name is what is resolved,
+            and ``family`` is the proxy's.
         resolver: the system's by default.
     """
 
@@ -209,10 +224,12 @@ class UpstreamPool:
         limit: int,
         family: socket.AddressFamily = socket.AF_UNSPEC,
         tls: ssl.SSLContext | None = None,
+        proxy: EgressProxy | None = None,
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connect_s = connect_s
+        self._proxy = proxy
         self._connector = _Connector(
             limit=0,
             limit_per_host=limit,
@@ -228,7 +245,8 @@ class UpstreamPool:
         """The one Upstream object of an origin, shared by every account that uses it."""
         found = self._upstreams.get(origin)
         if found is None:
-            found = self._upstreams[origin] = Upstream(origin, self._loop)
+            proxy = self._proxy if self._proxy and self._proxy.serves(origin) else None
+            found = self._upstreams[origin] = Upstream(origin, self._loop, proxy)
         return found
 
     def take(self, upstream: Upstream) -> UpstreamConnection | None:
@@ -251,15 +269,14 @@ class UpstreamPool:
                 held = await self._connector.connect(upstream.request, [], _NO_TIMEOUT)
         except TimeoutError:
             self._sink(upstream)
+            through = f" through the proxy {upstream.proxy}" if upstream.proxy else ""
             raise UpstreamTimeout(
-                f"no connection to {upstream.origin} within {self._connect_s:g} s"
+                f"no connection to {upstream.origin}{through} within {self._connect_s:g} s"
             ) from None
-        except ssl.SSLError:
-            self._sink(upstream)
-            raise UpstreamError(_untrusted(upstream), code="upstream_unreachable") from None
         except (ClientError, OSError) as exc:
             self._sink(upstream)
-            raise UpstreamError(_why(upstream, exc), code="upstream_unreachable") from None
+            why = explain(upstream.origin, exc, upstream.proxy)
+            raise UpstreamError(why, code="upstream_unreachable") from None
         connection = cast(UpstreamConnection, held.protocol)
         held._protocol = None  # ours to give back from here on; its finaliser would close it
         connection.reused = connection.upstream is not None
@@ -303,22 +320,6 @@ class UpstreamPool:
 
     def _sink(self, upstream: Upstream) -> None:
         upstream.sinking_until = self._loop.time() + _SINKING_SECONDS
-
-
-def _untrusted(upstream: Upstream) -> str:
-    return (
-        f"the TLS certificate of {upstream.origin} is not trusted;"
-        " set upstream_ca_file (or SSL_CERT_FILE) to the CA that signed it"
-    )
-
-
-def _why(upstream: Upstream, exc: Exception) -> str:
-    kind = type(exc).__name__
-    if "Certificate" in kind or "SSL" in kind:
-        return _untrusted(upstream)
-    if "DNS" in kind:
-        return f"the name {upstream.origin.host} cannot be resolved; is DNS reachable from here?"
-    return f"cannot connect to {upstream.origin}; is it reachable from here?"
 
 
 class StaleResolver(AbstractResolver):

@@ -5,6 +5,7 @@ exception never gets out: its text holds the URL, and the URL the secret or the 
 """
 
 import asyncio
+import errno
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,14 +13,17 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.connector import Connection
 from yarl import URL
 
 from wxproxy import refusals
 from wxproxy.accounts import Account, Origin, TokenApi
+from wxproxy.egress import EgressProxy
 from wxproxy.errcodes import TOKEN_BAD, find_errcode
 from wxproxy.errors import FetchFailed
 from wxproxy.redact import Secret
 from wxproxy.schedule import Fetched
+from wxproxy.unreachable import explain
 
 _BODY_LIMIT = 64 * 1024
 _BUSY_ERRCODE = -1
@@ -34,20 +38,39 @@ _NOT_CONNECTED = (
     aiohttp.ClientHttpProxyError,
     aiohttp.ConnectionTimeoutError,
 )
-_UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
 
 
 def _nothing() -> None:
     return None
 
 
+class TokenConnector(aiohttp.TCPConnector):
+    """Whatever ends an attempt to connect is one of ``_NOT_CONNECTED``.
+
+    aiohttp's own raises the same exception for a proxy that breaks off before there is a tunnel
+    as for a WeChat that breaks off after the request, which may have cost a classic token.
+    """
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        try:
+            return await super().connect(req, traces, timeout)
+        except _NOT_CONNECTED:
+            raise
+        except aiohttp.ClientError:
+            reset = ConnectionResetError(errno.ECONNRESET, "the proxy broke off")
+            raise aiohttp.ClientConnectorError(req.connection_key, reset) from None
+
+
 class TokenClient:
     """Fetches tokens and proves them.
 
     Args:
-        session: how calls go out: TLS, proxy and addresses are its connector's affair.
+        session: how calls go out: TLS and addresses are the affair of its TokenConnector.
         semaphore: bounds how many calls run at once, or None.
         timeout_s: longest time of a call, waiting for the semaphore not counted.
+        proxy: what upstreams that it serves are reached through.
     """
 
     def __init__(
@@ -56,8 +79,10 @@ class TokenClient:
         *,
         semaphore: asyncio.Semaphore | None,
         timeout_s: float,
+        proxy: EgressProxy | None = None,
     ) -> None:
         self._session = session
+        self._proxy = proxy
         self._turn = nullcontext() if semaphore is None else semaphore
         self._timeout_s = timeout_s
 
@@ -126,7 +151,8 @@ class TokenClient:
                         try:
                             return await self._exchange(method, origin, target, data, connect_s)
                         except _NOT_CONNECTED as exc:
-                            failure = _not_connected(origin, exc)
+                            why = explain(origin, exc, self._proxy_for(origin))
+                            failure = FetchFailed(why, reason="network", sent=False)
             except TimeoutError:
                 raise FetchFailed(
                     f"WeChat did not answer a token call within {self._timeout_s:g} s",
@@ -145,12 +171,15 @@ class TokenClient:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if data is not None:
             headers["Content-Type"] = "application/json"
+        proxy = self._proxy_for(origin)
         async with self._session.request(
             method,
             URL(f"{origin}{target}", encoded=True),
             data=data,
             headers=headers,
             allow_redirects=False,
+            proxy=URL(str(proxy)) if proxy else None,
+            proxy_headers=proxy.headers(origin) if proxy else None,
             timeout=aiohttp.ClientTimeout(total=None, connect=connect_s),
         ) as response:
             if response.status != 200:
@@ -160,6 +189,9 @@ class TokenClient:
                     reason="http_status",
                 )
             return await _read_bounded(response.content)
+
+    def _proxy_for(self, origin: Origin) -> EgressProxy | None:
+        return self._proxy if self._proxy and self._proxy.serves(origin) else None
 
 
 def _token_call(
@@ -227,13 +259,3 @@ def _bad_body() -> FetchFailed:
         " between, and at the upstream setting",
         reason="bad_body",
     )
-
-
-def _not_connected(origin: Origin, exc: Exception) -> FetchFailed:
-    if isinstance(exc, _UNTRUSTED):
-        cause = "TLS failed: check upstream_ca_file, and what intercepts connections"
-    elif isinstance(exc, aiohttp.ClientConnectorDNSError):
-        cause = "its name was not resolved: check DNS"
-    else:
-        cause = "check that this machine may connect to it, egress rules and proxies included"
-    return FetchFailed(f"cannot connect to {origin}: {cause}", reason="network", sent=False)
