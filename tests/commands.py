@@ -45,6 +45,11 @@ class Command:
             setattr(self, name, getattr(self, name) + chunk.decode())
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def status(self) -> int | None:
         """Its exit status; None while it runs."""
         return self._process.returncode

@@ -309,6 +309,7 @@ class App:
                 )
         except OSError as exc:
             raise _cannot_bind("listen", address, exc) from None
+        self.server.bound_reads(listener)
         self._listeners.append(listener)
         names = [one.getsockname() for one in listener.sockets]
         self.proxy_addresses.append(_shown(address, names))
