@@ -1,0 +1,1 @@
+"""Programs that drive one SDK each. They run in the SDK's environment, without the server's."""
