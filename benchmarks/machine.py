@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Self
 
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 _STOP_SECONDS = 5.0
 
 
@@ -106,7 +106,7 @@ class Program:
         """Processor time of all its threads so far, its own and the kernel's for it."""
         stat = Path(f"/proc/{self._process.pid}/stat").read_text()
         fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+        return (int(fields[11]) + int(fields[12])) * TICK_SECONDS
 
     def resident_mb(self) -> float:
         """Resident memory in MB (10^6 bytes)."""

@@ -1,8 +1,8 @@
 """``wxproxy serve`` with its event loop watched, or with one feature left out.
 
 ``BENCH_WATCH=FILE``: on SIGUSR1 the file gets, as JSON, the longest time that the loop was held
-since the last such signal, and how many callers had waited for a token and how far apart the
-first and the last of them went on; both in milliseconds.
+since the last such signal in milliseconds, how many callers had waited for a token, and when the
+first and the last of them went on, on ``perf_counter``, which all processes of Linux share.
 
 ``BENCH_WITHOUT=NAME``: the feature does nothing. What a feature is, ``FEATURES`` says by the
 places in wxproxy; a place that no longer exists ends the process, so that no figure is of
@@ -93,11 +93,11 @@ class Watch:
 
     def write(self, *_: object) -> None:
         """Write the file whole, and begin anew."""
-        apart_s = self._resumed[-1] - self._resumed[0] if self._resumed else 0.0
         noted = {
             "held_ms": self._held_s * 1e3,
             "waiters": len(self._resumed),
-            "apart_ms": apart_s * 1e3,
+            "first_at": min(self._resumed, default=0.0),
+            "last_at": max(self._resumed, default=0.0),
         }
         self._held_s = 0.0
         self._resumed.clear()

@@ -80,7 +80,8 @@ def _stampede(bench: Bench, count: int) -> dict[str, float]:
     return {
         "token calls": bench.tokens.calls - calls_before,
         "waiting requests": seen["waiters"],
-        "first to last waiter resumed": seen["apart_ms"],
+        "token's release to first waiter resumed": (seen["first_at"] - released) * 1e3,
+        "first to last waiter resumed": (seen["last_at"] - seen["first_at"]) * 1e3,
         "first reply": (ended[0] - released) * 1e3,
         "last reply": (ended[-1] - released) * 1e3,
     }
