@@ -265,19 +265,18 @@ async def test_requests_are_refused_within_the_token_wait_while_no_token_endpoin
 ) -> None:
     """The application starts after the startup wait all the same, and is told what is wrong."""
     sandbox.fault(STABLE, hold=True, times=None)
-    sidecar = await start(sandbox.url, token_wait_seconds=0.2, startup_wait_seconds=0.6)
+    sidecar = await start(sandbox.url, token_wait_seconds=0.2, startup_wait_seconds=1)
     assert await _probe(sidecar, "/startupz") == 503
     loop = asyncio.get_running_loop()
     asked_at = loop.time()
     reply = await ask_once(sidecar.url, request(USERS))
 
-    assert 0.2 <= loop.time() - asked_at < 1.0
+    assert 0.2 <= loop.time() - asked_at < 1.5
     assert (reply.status, reply.header("X-Wxproxy-Error")) == (503, "no_token")
     assert json.loads(reply.body)["errcode"] == -60503
     assert int(reply.header("Retry-After") or 0) >= 1
     assert await _probe(sidecar, "/readyz") == 200
     await eventually(lambda: sidecar.app.state.startup_settled)
-    assert loop.time() - asked_at >= 0.3
     assert await _probe(sidecar, "/startupz") == 200
     assert sandbox.seen(USERS) == []
 

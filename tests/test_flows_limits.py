@@ -204,7 +204,7 @@ async def test_waiting_for_a_free_connection_is_bounded(
     start: SidecarFactory, scripted: ScriptedUpstream
 ) -> None:
     """The limit of connecting holds for the wait for a place as well."""
-    proxy = await start(scripted.url, upstream_connections=1, connect_seconds=SOON)
+    proxy = await start(scripted.url, upstream_connections=1, connect_seconds=0.3)
     scripted.answer = then_silence(b"")
     first = await RawClient.connect(proxy.url)
     await first.send(request(USERS))
@@ -292,7 +292,7 @@ async def test_a_slow_client_that_keeps_reading_is_served(
 ) -> None:
     """Only a standstill counts, however long the whole takes."""
     proxy = await start(
-        scripted.url, client_stall_seconds=0.4, reply_gap_seconds=0.4, client_idle_seconds=0.4
+        scripted.url, client_stall_seconds=0.8, reply_gap_seconds=0.8, client_idle_seconds=0.8
     )
     size = 12 << 20
     scripted.answer = ok(b"x" * size)
@@ -302,7 +302,7 @@ async def test_a_slow_client_that_keeps_reading_is_served(
     taken = 0
     while taken < size:
         taken += len(await client.reader.readexactly(min(1 << 20, size - taken)))
-        await asyncio.sleep(0.06)  # 0.7 s in all: more than each limit
+        await asyncio.sleep(0.1)  # 1.2 s in all: more than each limit
 
     assert taken == size
     await client.close()
