@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack, suppress
 import aiohttp
 import pytest
 
+from tests.connect_proxy import ConnectProxy
 from tests.fakes import FakeClock
 from tests.harness import Sidecar, start_sidecar
+from tests.tls import Authority
 from tests.upstreams import ScriptedUpstream
 from tests.watching import Watch
 from wxproxy.sandbox import Sandbox
@@ -100,6 +102,40 @@ async def watched(watch: Watch, start: SidecarFactory, scripted: ScriptedUpstrea
     sidecar = await start(scripted.url, redactor=watch.redactor)
     await sidecar.app.keepers[sidecar.account].token()
     return sidecar
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that only upstream_ca_file makes trusted."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+async def tls_sandbox(authority: Authority) -> AsyncIterator[Sandbox]:
+    """A WeChat simulator that speaks TLS."""
+    box = Sandbox()
+    await box.start(ssl_context=authority.server_context)
+    yield box
+    await box.stop()
+
+
+@pytest.fixture
+def trusting(start: SidecarFactory, authority: Authority) -> SidecarFactory:
+    """Starts sidecars that trust the authority."""
+
+    async def factory(upstream: str, **settings: object) -> Sidecar:
+        return await start(upstream, upstream_ca_file=authority.ca_file, **settings)
+
+    return factory
+
+
+@pytest.fixture
+async def way() -> AsyncIterator[ConnectProxy]:
+    """An HTTP proxy on the way out, which wants credentials."""
+    proxy = ConnectProxy()
+    await proxy.start()
+    yield proxy
+    await proxy.stop()
 
 
 @pytest.fixture

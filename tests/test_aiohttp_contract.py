@@ -19,6 +19,10 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from aiohttp.web_server import Server
 from yarl import URL
 
+from wxproxy.accounts import Origin
+from wxproxy.egress import proxy_url
+from wxproxy.upstream import Upstream
+
 
 async def _never(request: BaseRequest) -> StreamResponse:
     raise AssertionError("unreachable")
@@ -86,6 +90,28 @@ async def test_a_prepared_request_has_what_connect_reads() -> None:
     assert request.connection_key.host == "127.0.0.1"
     assert request.is_ssl()
     assert request.proxy is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://api.weixin.qq.com", "https://127.0.0.1:8443", "https://[::1]", "https://[::1]:8443"],
+)
+async def test_a_tunnel_keeps_the_key_that_its_upstream_was_given(url: str) -> None:
+    """The connector writes a Host into our proxy_headers, of which the pool's key is a hash.
+
+    Were it another than ours, places would be taken and given back under different keys, until
+    none is left.
+    """
+    proxy = proxy_url("egress_proxy")("http://user:a-password@proxy:3128")
+    upstream = Upstream(Origin.parse(url), asyncio.get_running_loop(), proxy)
+    connector = TCPConnector()
+    connect = connector._update_proxy_auth_header_and_build_proxy_req(upstream.request)
+
+    assert upstream.request.connection_key == upstream.key
+    assert connect.headers["Proxy-Authorization"].startswith("Basic ")
+    assert "Authorization" not in connect.headers
+    assert "a-password" not in repr(upstream.key)
+    await connector.close()
 
 
 async def test_the_connector_has_the_pool_that_we_choose_from() -> None:

@@ -78,6 +78,21 @@ def test_known_values_are_masked_anywhere(redactor: Redactor, text: str) -> None
     assert KNOWN not in redactor.mask(text.format(KNOWN, KNOWN))
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("via http://user:p%40ss@proxy:3128", "via http://***@proxy:3128"),
+        ("'redis://:word@host/0'", "'redis://***@host/0'"),
+        ("https://host/@name/path", "https://host/@name/path"),
+        ("no user http://proxy:3128 a@b", "no user http://proxy:3128 a@b"),
+    ],
+    ids=["proxy", "redis", "path", "none"],
+)
+def test_a_user_in_a_url_is_masked(text: str, masked: str) -> None:
+    """Of proxies and stores that other libraries may speak of."""
+    assert Redactor().mask(text) == masked
+
+
 def test_a_known_value_within_another_leaves_no_rest() -> None:
     """The longer of two overlapping values is masked first."""
     redactor = Redactor()

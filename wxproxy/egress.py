@@ -5,7 +5,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # not in its stubs
 
 from wxproxy.accounts import Origin
@@ -63,8 +63,8 @@ class EgressProxy:
 
 
 def _basic(user: Secret) -> str:
-    name, _, password = user.reveal().partition(":")
-    return base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
+    name, _, password = map(unquote_to_bytes, user.reveal().partition(":"))
+    return base64.b64encode(name + b":" + password).decode()
 
 
 def proxy_url(setting: str) -> Callable[[object], EgressProxy]:
