@@ -141,10 +141,11 @@ PLACEHOLDERS_ALONE = st.builds(Step, OWNER, st.just("placeholder"), st.booleans(
 ANY_WAY = st.builds(Step, OWNER, st.sampled_from(WAYS), st.booleans())
 
 
-def rounds(
-    steps: st.SearchStrategy[Step],
-) -> st.SearchStrategy[list[tuple[list[Step], set[Owner]]]]:
-    """Calls made at once, and the accounts whose tokens WeChat drops before the next round."""
+Plan = list[tuple[list[Step], set[Owner]]]
+"""Rounds of calls made at once, and the accounts whose tokens WeChat drops before the next."""
+
+
+def rounds(steps: st.SearchStrategy[Step]) -> st.SearchStrategy[Plan]:
     return st.lists(
         st.tuples(st.lists(steps, min_size=1, max_size=6), st.sets(OWNER, max_size=2)),
         min_size=1,
@@ -170,7 +171,7 @@ async def mixed() -> AsyncIterator[Mixed]:
         await sandbox.stop()
 
 
-async def play(plan: list[tuple[list[Step], set[Owner]]]) -> None:
+async def play(plan: Plan) -> None:
     async with mixed() as one:
         for steps, dropped in plan:
             await one.together(steps)
@@ -181,7 +182,7 @@ async def play(plan: list[tuple[list[Step], set[Owner]]]) -> None:
 @settings(deadline=None, max_examples=30)
 @given(rounds(PLACEHOLDERS_ALONE))
 async def test_placeholders_alone_keep_accounts_apart(
-    plan: list[tuple[list[Step], set[Owner]]],
+    plan: Plan,
 ) -> None:
     """SDKs for several accounts in one process, in any order, while tokens die under them."""
     await play(plan)
@@ -190,7 +191,7 @@ async def test_placeholders_alone_keep_accounts_apart(
 @settings(deadline=None, max_examples=40)
 @given(rounds(ANY_WAY))
 async def test_ways_of_choosing_keep_accounts_apart(
-    plan: list[tuple[list[Step], set[Owner]]],
+    plan: Plan,
 ) -> None:
     """The same where every way of choosing an account is mixed with every other."""
     await play(plan)
