@@ -1,117 +1,65 @@
-"""An SDK as applications have it: wechatpy 1.8.18, unmodified, through a running sidecar.
-
-Its base URLs are constants, so its HTTP session is told where api.weixin.qq.com is, as an
-application would do it.
-"""
+"""wechatpy as its users have it, by the one line of wxproxy.clients.requests."""
 
 import asyncio
-import io
-import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
-import requests
-from requests.adapters import HTTPAdapter
 from wechatpy import WeChatClient
 from wechatpy.exceptions import WeChatClientException
 
-from tests.commands import running
+from tests.harness import Sidecar
+from tests.wire import scrape
+from wxproxy.clients.requests import install
 from wxproxy.sandbox import Sandbox
-from wxproxy.sandbox.knobs import APPID, SECRET
-from wxproxy.sandbox.replies import PICTURE
+from wxproxy.sandbox.knobs import APPID
 
-OPENID = "oSandbox00000000000000000001"
-MENU = {"button": [{"type": "view", "name": "商城", "url": "https://example.com/"}]}
-WECHAT = "https://api.weixin.qq.com"
-
-
-class ToSidecar(HTTPAdapter):
-    """Sends what is meant for WeChat to the sidecar."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self._url = url
-
-    def send(
-        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
-    ) -> requests.Response:
-        assert request.url is not None
-        request.url = self._url + request.url.removeprefix(WECHAT)
-        return super().send(request, *args, **kwargs)
+CALLS: dict[str, Callable[[WeChatClient], object]] = {
+    "/cgi-bin/user/get": lambda client: client.user.get_followers(),
+    "/wxa/getwxacodeunlimit": lambda client: client.wxa.get_wxa_code_unlimited("a=1", page="p"),
+    "/datacube/getusersummary": lambda client: client.datacube.get_user_summary(
+        "2026-11-01", "2026-11-01"
+    ),
+    "/card/get": lambda client: client.card.get("c"),
+    "/cgi-bin/customservice/getkflist": lambda client: client.customservice.get_accounts(),
+    "/tcb/invokecloudfunction": lambda client: client.cloud.invoke_cloud_function("e", "f", {}),
+}
 
 
-@pytest.fixture
-def sdk() -> Iterator[WeChatClient]:
-    """A client whose AppSecret is none: the application need not hold it."""
-    client = WeChatClient(APPID, "not-the-secret", timeout=10)
-    yield client
+@pytest.mark.parametrize("path", CALLS)
+async def test_modules_with_bases_of_their_own_arrive_too(
+    sidecar: Sidecar, sandbox: Sandbox, path: str
+) -> None:
+    """Its base URL alone would miss most of them; WeChat's token is on each."""
+    client = WeChatClient(APPID, "not-needed", auto_retry=False)
+    install(client, sidecar.url)
+    with suppress(WeChatClientException):
+        await asyncio.to_thread(CALLS[path], client)
     client._http.close()
 
-
-async def _serve(sandbox: Sandbox, sdk: WeChatClient, calls: Any) -> None:
-    """Run the SDK's calls in a thread, against a sidecar in a process of its own."""
-    settings = {
-        "WXPROXY_APPID": APPID,
-        "WXPROXY_SECRET": SECRET,
-        "WXPROXY_UPSTREAM": sandbox.url,
-        "WXPROXY_LISTEN": "127.0.0.1:0",
-        "WXPROXY_OPS_LISTEN": "127.0.0.1:0",
-    }
-    async with running("serve", env=settings) as command:
-        started = json.loads((await command.says(r'\{[^\n]*"event":"started"[^\n]*\}'))[0])
-        sdk._http.mount(f"{WECHAT}/", ToSidecar(started["listen"][0]))
-        await asyncio.to_thread(calls)
-
-
-async def test_an_unmodified_sdk_works_and_its_token_is_revoked_in_the_middle(
-    sandbox: Sandbox, sdk: WeChatClient
-) -> None:
-    """Users, menus, media and figures; the SDK's own token code runs, and does no harm."""
-
-    def calls() -> None:
-        followers = sdk.user.get_followers()
-        assert followers["data"]["openid"][0] == OPENID
-        assert sdk.user.get(OPENID)["subscribe"] == 1
-        assert len(sdk.user.get_batch([OPENID])) == 1
-        sdk.menu.create(MENU)
-        sandbox.revoke(APPID)
-        assert sdk.menu.get()["menu"] == MENU
-        media = sdk.media.upload("image", ("a.jpg", io.BytesIO(PICTURE), "image/jpeg"))
-        sandbox.revoke(APPID)
-        assert sdk.media.download(media["media_id"]).content == PICTURE
-        assert sdk.datacube.get_user_summary("2024-01-01", "2024-01-01")[0]["new_user"] == 3
-        sdk.menu.delete()
-
-    await _serve(sandbox, sdk, calls)
-
+    (seen,) = sandbox.seen(path)
+    assert seen.tokens == (sandbox.token(APPID),)
+    assert seen.errcode in (None, 40066)  # 40066: the token is good, the sandbox lacks the path
     assert sandbox.seen("/cgi-bin/token") == []
-    token_calls = sandbox.seen("/cgi-bin/stable_token")
-    assert not any("requests" in call.header("User-Agent") for call in token_calls)
-    assert len(token_calls) == 3
-    others = [call for call in sandbox.calls if call not in token_calls]
-    assert all(len(call.tokens) == 1 for call in others)
-    assert [call.path for call in others if call.errcode == 40001] == [
-        "/cgi-bin/menu/get",
-        "/cgi-bin/media/get",
-    ]
-    menu = next(call for call in others if call.path == "/cgi-bin/menu/create")
-    assert menu.body.decode() == json.dumps(MENU, ensure_ascii=False)
 
 
-async def test_the_sdk_reads_wechats_refusals_and_the_sidecars_own(
-    sandbox: Sandbox, sdk: WeChatClient
-) -> None:
-    """It raises what it always raises: WeChat's errcode, and for ours an error of HTTP."""
+async def test_its_endless_retry_is_no_storm_for_wechat(sidecar: Sidecar, sandbox: Sandbox) -> None:
+    """A path that always cries 40001, with its own retry on, which recurses until Python stops it.
 
-    def calls() -> None:
-        with pytest.raises(WeChatClientException) as refused:
-            sdk.user.get("bad")
-        assert refused.value.errcode == 40003
-        sdk._http.headers["X-Wxproxy-Account"] = "nobody"
-        with pytest.raises(WeChatClientException) as ours:
-            sdk.user.get(OPENID)
-        assert ours.value.response.headers["X-Wxproxy-Error"] == "unknown_account"
-        assert ours.value.response.json()["errcode"] == 40013
+    Alone it fetches a token for each of its calls; now WeChat is asked for one at most.
+    """
+    client = WeChatClient(APPID, "not-needed")
+    install(client, sidecar.url)
+    await asyncio.to_thread(client.user.get_followers)
+    sandbox.fault("/cgi-bin/user/get", errcode=40001, times=None)
+    with pytest.raises(RecursionError):
+        await asyncio.to_thread(client.user.get_followers)
+    client._http.close()
 
-    await _serve(sandbox, sdk, calls)
+    series = await scrape(sidecar)
+    total = sum(value for (name, _), value in series.items() if name == "wxproxy_requests_total")
+    local = series["wxproxy_token_endpoint_stubbed_total", (("path", "/cgi-bin/token"),)]
+    assert len(sandbox.seen("/cgi-bin/user/get")) <= 2 * (total - local)
+    calls = sandbox.token_calls(APPID)
+    assert calls.fetches <= 2
+    assert calls.forced == 0
