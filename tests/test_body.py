@@ -29,8 +29,8 @@ async def test_a_small_body_stays_in_memory_and_gives_its_room_back(tmp_path: Pa
 
     assert b"abcdef" == kept.content() == await _all(kept)
     assert keeper.memory_left == 9
-    await kept.close()
-    await kept.close()
+    kept.close()
+    kept.close()
     assert keeper.memory_left == 15
 
 
@@ -56,7 +56,7 @@ async def test_a_growing_body_moves_to_a_file_that_nobody_can_name(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
     assert (keeper.memory_left, keeper.spool_left) == (15, 30)
     assert b"0123456789abcdefghijABCDEFGHIJ" == await _all(kept) == await _all(kept)
-    await kept.close()
+    kept.close()
     assert keeper.spool_left == 60
 
 
@@ -69,7 +69,7 @@ async def test_a_growing_body_that_finds_no_room_is_refused_as_too_large(tmp_pat
             await kept.add(b"0123456789")
 
     assert (refused.value.status, refused.value.code) == (413, "body_too_large")
-    await kept.close()
+    kept.close()
     assert (keeper.memory_left, keeper.spool_left) == (15, 60)
 
 
@@ -91,7 +91,7 @@ async def test_an_interrupted_write_is_finished_before_the_next(
 
     assert await _all(kept) == earlier + b"a" * 100_000 + b"b" * 100_000
     assert kept.size == 200_000 + len(earlier)
-    await kept.close()
+    kept.close()
 
 
 async def test_a_directory_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ async def test_a_directory_that_cannot_be_written_is_an_os_error(tmp_path: Path)
     assert kept is not None
     with pytest.raises(OSError, match="none"):
         await kept.add(b"hello")
-    await kept.close()
+    kept.close()
 
     assert keeper.spool_left == 9
 
@@ -115,7 +115,7 @@ async def test_closing_releases_the_file_descriptor(tmp_path: Path) -> None:
     kept = keeper.in_file(10)
     assert kept is not None
     await kept.add(b"0123456789")
-    await kept.close()
+    kept.close()
 
     after = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     assert before == after

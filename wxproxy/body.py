@@ -6,11 +6,15 @@ that is written and read in a thread. What may be kept is a budget shared by all
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from wxproxy.errors import RequestRefused
+from wxproxy.tasks import spawn
+
+_A = TypeVar("_A")
+_T = TypeVar("_T")
 
 _READ_BACK_BYTES = 256 * 1024
 
@@ -84,7 +88,7 @@ class KeptBody:
         self._use_file = in_file > 0
         self._chunks: list[bytes] = []
         self._file: IO[bytes] | None = None
-        self._thread_write: asyncio.Future[None] | None = None
+        self._in_thread: asyncio.Future[Any] | None = None
         self.size = 0
 
     @property
@@ -117,7 +121,7 @@ class KeptBody:
                     status=413,
                 )
             self.size = size
-            await self._write(chunk)
+            await self._run(self._write_in_thread, chunk)
         else:
             self.size = size
             self._chunks.append(chunk)
@@ -127,23 +131,26 @@ class KeptBody:
         if not self._use_file:
             yield self.content()
             return
-        await self._settle()
-        assert self._file is not None
-        await asyncio.to_thread(self._file.seek, 0)
-        while piece := await asyncio.to_thread(self._file.read, _READ_BACK_BYTES):
+        position = 0
+        while piece := await self._run(self._read_in_thread, position):
+            position += len(piece)
             yield piece
 
-    async def close(self) -> None:
-        """Give the room back and remove what is kept."""
+    def close(self) -> None:
+        """Give the room back and remove what is kept, as soon as no thread works on it."""
         self._keeper._memory.left += self._memory_room
         self._keeper._spool.left += self._file_room
         self._memory_room = self._file_room = 0
         self._chunks = []
-        if self._use_file:
-            await self._settle()
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+        if self._in_thread is not None and not self._in_thread.done():
+            self._in_thread.add_done_callback(lambda _: self._close_file())
+        else:
+            self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _more_memory(self, size: int) -> bool:
         budget = self._keeper._memory
@@ -167,17 +174,25 @@ class KeptBody:
                 "the body is too large to be collected", code="body_too_large", status=413
             )
         for chunk in kept:
-            await self._write(chunk)
+            await self._run(self._write_in_thread, chunk)
         self._keeper._memory.left += self._memory_room
         self._memory_room = 0
 
-    async def _write(self, chunk: bytes) -> None:
-        # Shielded: a write that was begun ends before the next one, or the close, begins.
-        await self._settle()
-        self._thread_write = asyncio.ensure_future(  # noqa: TID251 - held here, by a name
-            asyncio.to_thread(self._write_in_thread, chunk)
-        )
-        await asyncio.shield(self._thread_write)
+    async def _run(self, work: Callable[[_A], _T], argument: _A) -> _T:
+        """Do one thing with the file in a thread.
+
+        Shielded and one at a time: what was begun ends before the next begins, even when whoever
+        waited for it was cancelled.
+        """
+        before = self._in_thread
+        if before is not None and not before.done():
+            # Only then: a chunk whose add is cancelled here would be lost.
+            await asyncio.wait((before,))
+        if before is not None and not before.cancelled():
+            before.exception()  # told to whoever began it
+        begun = spawn(asyncio.to_thread(work, argument), name="wxproxy-spool")
+        self._in_thread = begun
+        return await asyncio.shield(begun)
 
     def _write_in_thread(self, chunk: bytes) -> None:
         if self._file is None:
@@ -189,10 +204,7 @@ class KeptBody:
         while view:
             view = view[self._file.write(view) :]
 
-    async def _settle(self) -> None:
-        if self._thread_write is not None:
-            if not self._thread_write.done():
-                # Only then: a chunk whose add is cancelled here would be lost.
-                await asyncio.wait((self._thread_write,))
-            if not self._thread_write.cancelled():
-                self._thread_write.exception()
+    def _read_in_thread(self, position: int) -> bytes:
+        assert self._file is not None
+        self._file.seek(position)
+        return self._file.read(_READ_BACK_BYTES)

@@ -84,7 +84,7 @@ class ClientBodies:
                     await x.kept.add(chunk)
                 except OSError:
                     kept, x.kept = x.kept, None  # the disk is full: it goes on without a retry
-                    await kept.close()
+                    kept.close()
             yield chunk
         x.from_client = False
 

@@ -138,7 +138,7 @@ class Proxy:
         finally:
             self.in_flight -= 1
             if exchange is not None and exchange.kept is not None:
-                await exchange.kept.close()
+                exchange.kept.close()
         self._metrics.request_done(
             account, path, message.method, status, self._clock.now() - started, upstream_s
         )

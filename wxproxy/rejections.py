@@ -5,7 +5,7 @@ a time, before anything that hurts is done. In order, as far as budgets (budgets
 
 1. A call that was sent later and succeeded makes the path the suspect: the proof comes first.
    It is no proof by itself, for a token may be revoked between two calls in flight, and the
-   one sent first may come back last. (wecom, which has no proof, takes it for one.)
+   one sent first may come back last.
 2. stable and wecom: a plain ask, which harms nobody. Another token settles it; for wecom the
    same token again means that the path is at fault.
 3. A proof: a harmless call with the token (POST /cgi-bin/openapi/quota/get).
@@ -178,8 +178,7 @@ class Rejections:
         outlived = self._good_at > sent_at
         at_fault = not self.is_proved_bad and self._faults is not None and path in self._faults
         budget = self._fault_checks if at_fault else self._looks
-        may_look = self._fetches.may_fetch() and not (outlived and not self._has_proof)
-        if not (may_look and budget.take(self._now())):
+        if not (self._fetches.may_fetch() and budget.take(self._now())):
             if outlived and self._blame(path):
                 self._report(token, path, Outcome.PROVED_GOOD)
             return False
