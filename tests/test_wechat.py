@@ -473,3 +473,17 @@ async def test_no_failure_shows_the_secret(upstream: Upstream) -> None:
     failures.append(await failure(make_account(CLASSIC, upstreams=(free_port_url(),))))
 
     assert not [one for one in failures if SECRET in f"{one!r}{one.message}{one.rid}"]
+
+
+async def test_a_broken_call_is_not_sent_twice(upstream: Upstream) -> None:
+    """A second classic fetch would kill the token of the first, which WeChat may have made."""
+
+    async def drop(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    upstream.handler = drop
+    broken = await failure(make_account(CLASSIC, upstreams=(upstream.url,)))
+
+    assert (broken.reason, broken.sent, len(upstream.asked)) == ("network", True, 1)

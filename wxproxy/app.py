@@ -379,6 +379,7 @@ def token_session(settings: Settings, tls: ssl.SSLContext) -> aiohttp.ClientSess
             family=_FAMILIES[settings.ip_family],
             resolver=StaleResolver(),
             limit=settings.limits.token_fetches,
+            force_close=True,  # calls are minutes apart: a kept connection would only be stale
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
     )

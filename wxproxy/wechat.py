@@ -63,6 +63,9 @@ class TokenConnector(aiohttp.TCPConnector):
             raise aiohttp.ClientConnectorError(req.connection_key, reset) from None
 
 
+_BROKE_OFF = "the connection to WeChat broke before its answer was read"
+
+
 class TokenClient:
     """Fetches tokens and proves them.
 
@@ -159,9 +162,7 @@ class TokenClient:
                     reason="timeout",
                 ) from None
             except aiohttp.ClientError:
-                raise FetchFailed(
-                    "the connection to WeChat broke before its answer was read", reason="network"
-                ) from None
+                raise FetchFailed(_BROKE_OFF, reason="network") from None
         assert failure is not None, "an account has an upstream"
         raise failure
 
@@ -178,6 +179,7 @@ class TokenClient:
             data=data,
             headers=headers,
             allow_redirects=False,
+            middlewares=(_only_once(),),
             proxy=URL(str(proxy)) if proxy else None,
             proxy_headers=proxy.headers(origin) if proxy else None,
             timeout=aiohttp.ClientTimeout(total=None, connect=connect_s),
@@ -192,6 +194,26 @@ class TokenClient:
 
     def _proxy_for(self, origin: Origin) -> EgressProxy | None:
         return self._proxy if self._proxy and self._proxy.serves(origin) else None
+
+
+def _only_once() -> aiohttp.ClientMiddlewareType:
+    """Keeps aiohttp from sending a GET again by itself when its connection breaks.
+
+    A classic fetch that reached WeChat has killed the token before it; a second one would kill
+    the first one's.
+    """
+    sent = False
+
+    async def once(
+        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        nonlocal sent
+        if sent:
+            raise FetchFailed(_BROKE_OFF, reason="network")
+        sent = True
+        return await send(request)
+
+    return once
 
 
 def _token_call(
