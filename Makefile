@@ -25,7 +25,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Measures beside other proxies, half an hour; BENCH=--quick is a rough look in a minute.
+# Measures beside other proxies, forty minutes; BENCH=--quick is a rough look in one.
 bench: $(VENV)/.run
 	@sh benchmarks/install.sh
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -3,7 +3,7 @@
 =================  ===========================================================================
 figures, table     medians, quantiles, wrk's report; tables and how they are written; pure
 machine            cores, processes, what a process used
-client, rate       blocking HTTP clients: single calls, bursts, large bodies; a fixed rate
+client, rate, load blocking HTTP clients: calls, bursts, large bodies; a fixed rate; wrk
 upstream, tokens   the stand-in for WeChat: nginx, with a certificate and a token endpoint
 simple, proxies    what is measured, each in one process
 relay              a delay, for a distance

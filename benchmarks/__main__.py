@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -37,6 +38,8 @@ def main() -> int:
     if missing:
         print(f"benchmarks: install {', '.join(missing)}", file=sys.stderr)
         return 2
+    # Leaves the "with" blocks, which end every program.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = monotonic()
     tables, about, notes = _run(chosen, started)
     about["took"] = f"{monotonic() - started:.0f} s"
@@ -92,14 +95,17 @@ def _run(
     machine.raise_file_limit()
     directory = (_HERE / "out").resolve()
     places = (chosen.programs.resolve(),)
-    found, missing = find_peers(chosen.proxies or tuple(PEERS), places)
+    names = tuple(name for name in PEERS if name in (chosen.proxies or PEERS))
+    found, missing = find_peers(names, places)
     nginx = find_program("nginx", ())
     assert nginx is not None
     with TokenEndpoint() as tokens:
         upstream = Upstream(nginx, directory, token_port=tokens.port)
         with (
             upstream.start(cores.others) as program,
-            Bench(_effort(chosen, started), cores, directory, upstream, tokens, found) as bench,
+            Bench(
+                _effort(chosen, started), cores, directory, upstream, tokens, names, found
+            ) as bench,
         ):
             program.wait_until(lambda: check_reply(upstream.plain.address))
             bench.notes.extend(missing)

@@ -63,6 +63,7 @@ class Bench:
     """A run of the benchmarks.
 
     Attributes:
+        names: the proxies asked for, in the order of their columns.
         found: executables by the name of the proxy; those that are missing are absent.
         notes: what could not be measured and why, each once.
     """
@@ -72,6 +73,7 @@ class Bench:
     directory: Path
     upstream: Upstream
     tokens: TokenEndpoint
+    names: tuple[str, ...]
     found: Mapping[str, str]
     notes: list[str] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)

@@ -11,11 +11,17 @@ _MISSING = "–"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measure: its samples by column; a column that has none is shown as missing."""
+    """One measure.
+
+    Attributes:
+        cells: its samples by column; a column that has none is shown as missing.
+        compared: whether a ratio to another column says anything.
+    """
 
     name: str
     unit: str
     cells: Mapping[str, Sequence[float]]
+    compared: bool = True
 
 
 @dataclass(slots=True)
@@ -48,7 +54,7 @@ def cell(row: Row, column: str, reference: str) -> str:
         return _MISSING
     value = median(samples)
     base = row.cells.get(reference)
-    if column == reference or not base or not median(base):
+    if not row.compared or column == reference or not base or not median(base):
         return number(value)
     return f"{number(value)} ({value / median(base):.2f})"
 
@@ -65,7 +71,7 @@ def markdown(table: Table) -> str:
     for name, row in zip(names, table.rows, strict=True):
         cells = [cell(row, column, table.reference) for column in table.columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    if table.reference:
+    if table.reference in table.columns:
         lines += ["", f"In brackets: ratio to {table.reference}."]
     for note in table.notes:
         lines += ["", note]

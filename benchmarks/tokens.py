@@ -6,6 +6,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
+from benchmarks.machine import BenchError
+
 _LONGEST_HOLD_SECONDS = 30.0
 
 
@@ -39,6 +41,11 @@ class TokenEndpoint:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def check_calls(self, count: int) -> None:
+        """Raises BenchError while fewer than so many came."""
+        if self.calls < count:
+            raise BenchError(f"only {self.calls} of {count} token calls came")
 
     def hold(self) -> None:
         """Answer nothing until ``release``."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import relay, watched
+from benchmarks.bench import find_peers
 from benchmarks.client import missing_bytes, request
 from benchmarks.figures import by_package, parse_import_times, parse_wrk, quantile
 from benchmarks.load import accounts_script
@@ -200,6 +201,18 @@ def test_peers_verify_a_tls_upstream(name: str, tmp_path: Path) -> None:
     assert str(ca_file) in written
     assert "localhost" in written
     assert "8443" in written
+
+
+def test_a_peer_that_is_not_installed_is_named_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing proxy is neither guessed nor passed over."""
+    monkeypatch.setenv("PATH", "")
+
+    found, missing = find_peers(["mitmproxy", "wxproxy"], [tmp_path])
+
+    assert list(found) == ["wxproxy"]
+    assert missing == ["mitmproxy is missing: install the Python package mitmproxy"]
 
 
 @pytest.mark.parametrize("feature", sorted(watched.FEATURES))

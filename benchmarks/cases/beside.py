@@ -10,12 +10,11 @@ from benchmarks.bench import Bench, Running, Samples
 from benchmarks.client import request
 from benchmarks.figures import quantile
 from benchmarks.load import post_script, wrk
-from benchmarks.proxies import PEERS
 from benchmarks.table import Row, Table
 from benchmarks.upstream import SMALL
 
-TITLE = "Side by side"
-REFERENCE = "envoy"
+_TITLE = "Side by side"
+_REFERENCE = "envoy"
 _BODY = '{"touser":"oBench000000000000000000000001","msgtype":"text","text":{"content":"hello"}}'
 
 
@@ -26,9 +25,9 @@ class _Load:
     script: Path | None = None
 
 
-def rows(measures: Sequence[Row]) -> Table:
+def rows(bench: Bench, measures: Sequence[Row]) -> Table:
     """Rows of the table that sets the proxies side by side."""
-    return Table(TITLE, tuple(PEERS), list(measures), REFERENCE)
+    return Table(_TITLE, bench.names, list(measures), _REFERENCE)
 
 
 def under_load(
@@ -51,16 +50,17 @@ def throughput(bench: Bench) -> Iterator[Table]:
         for load in loads:
             what = f"{load.name}, {scheme}"
             measure = partial(_measure, load=load, seconds=bench.effort.seconds)
-            yield _throughput_rows(what, bench.alternate(what, bench.fleet(scheme), measure))
+            figures = bench.alternate(what, bench.fleet(scheme), measure)
+            yield rows(bench, _rows(what, ("req/s", "µs CPU each"), figures))
 
 
 def _measure(one: Running, *, load: _Load, seconds: int) -> tuple[float, float]:
     return under_load(one, connections=load.connections, seconds=seconds, script=load.script)
 
 
-def _throughput_rows(what: str, figures: list[Samples]) -> Table:
-    units = ("req/s", "µs CPU each")
-    return rows([Row(what, unit, cells) for unit, cells in zip(units, figures, strict=False)])
+def _rows(what: str, units: Sequence[str], figures: Sequence[Samples]) -> list[Row]:
+    # There are no figures at all where every proxy failed.
+    return [Row(what, unit, cells) for unit, cells in zip(units, figures, strict=False)]
 
 
 def latency(bench: Bench) -> Iterator[Table]:
@@ -70,7 +70,9 @@ def latency(bench: Bench) -> Iterator[Table]:
         measure = partial(_one_connection, seconds=bench.effort.seconds)
         figures = bench.alternate(what, bench.fleet(scheme), measure)
         names = (f"p50 at {what}", f"p99 at {what}")
-        yield rows([Row(name, "ms", cells) for name, cells in zip(names, figures, strict=False)])
+        yield rows(
+            bench, [Row(name, "ms", cells) for name, cells in zip(names, figures, strict=False)]
+        )
 
 
 def _one_connection(one: Running, *, seconds: int) -> tuple[float, float]:
@@ -86,7 +88,7 @@ def fixed_rate(bench: Bench) -> Iterator[Table]:
             what = f"p99 at {per_second:,} req/s, {scheme}"
             measure = partial(_at_rate, per_second=per_second, seconds=bench.effort.seconds)
             figures = bench.alternate(what, bench.fleet(scheme), measure)
-            yield rows([Row(what, "ms", cells) for cells in figures])
+            yield rows(bench, _rows(what, ("ms",), figures))
 
 
 def _at_rate(one: Running, *, per_second: int, seconds: int) -> tuple[float]:

@@ -7,7 +7,6 @@ from benchmarks.bench import Bench, Running
 from benchmarks.client import download_mb_per_s, upload_mb_per_s
 from benchmarks.load import wrk
 from benchmarks.machine import TICK_SECONDS
-from benchmarks.proxies import PEERS
 from benchmarks.table import Row, Table
 from benchmarks.upstream import IMAGE, IMAGE_BYTES, UPLOAD, UPLOAD_BYTES, VIDEO, VIDEO_BYTES
 
@@ -31,7 +30,7 @@ def bulk(bench: Bench) -> Iterator[Table]:
             measured = [
                 Row(what, unit, cells) for unit, cells in zip(_UNITS, figures, strict=False)
             ]
-            yield Table("Large bodies", tuple(PEERS), measured, "nginx")
+            yield Table("Large bodies", bench.names, measured, "nginx")
 
 
 def _images(one: Running, *, seconds: int) -> tuple[float, float]:

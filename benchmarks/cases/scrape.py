@@ -19,8 +19,6 @@ _PER_SECOND = 500
 _INTERVAL_SECONDS = 5
 _SCRAPES = 4
 _QUICK_SCRAPES = 1
-# The thousand first tokens are fetched in this time, so that they are no part of a figure.
-_SETTLE_SECONDS = 5
 
 
 def scrape(bench: Bench) -> Iterator[Table]:
@@ -31,9 +29,10 @@ def scrape(bench: Bench) -> Iterator[Table]:
     ops = ("127.0.0.1", free_port())
     accounts = with_accounts(site, _ACCOUNTS, ops_port=ops[1])
     command, file = watched(site, dict(accounts.environment))
+    tokens_then = bench.tokens.calls + _ACCOUNTS
     with bench.running({"wxproxy scrape": (command, site.port)}) as fleet:
         for one in fleet.values():
-            sleep(_SETTLE_SECONDS)
+            one.program.wait_until(lambda: bench.tokens.check_calls(tokens_then))
             scrapes = _QUICK_SCRAPES if bench.effort.quick else _SCRAPES
             noted(one, file)
             cells: dict[str, Samples] = {}

@@ -25,7 +25,7 @@ def startup(bench: Bench) -> Iterator[Table]:
 
     names = {name: name for name in bench.found}
     figures = bench.alternate("start", names, measure)
-    yield rows([Row("exec to first forwarded reply", "s", cells) for cells in figures])
+    yield rows(bench, [Row("exec to first forwarded reply", "s", cells) for cells in figures])
     if "wxproxy" in bench.found:
         yield _imports(bench)
 
