@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.files import K8S
+from tests.deploy.files import K8S, NOT_TESTED
 from tests.deploy.kustomize import Resource
 
 
@@ -53,6 +53,15 @@ def kustomization(directory: Path, resources: list[Resource], *, component: str)
     text = f"resources:\n  - workloads.yaml\ncomponents:\n  - {path}\n"
     (directory / "kustomization.yaml").write_text(text, "utf-8")
     return directory
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what could not be tested on this machine."""
+    skipped = terminalreporter.getreports("skipped")
+    reasons = {str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple)}
+    for reason in sorted(reasons):
+        if NOT_TESTED in reason:
+            terminalreporter.section(reason.removeprefix("Skipped: "), sep="*", red=True)
 
 
 @pytest.fixture

@@ -13,7 +13,11 @@ from tests.deploy.kustomize import Resource, pod_template, render
 ROOT = Path(__file__).parent.parent.parent
 K8S = ROOT / "deploy" / "k8s"
 MONITORING = K8S / "monitoring"
+# Where tests/install-servers.sh puts what is not installed.
+SERVERS = ROOT / "build" / "servers" / "usr" / "bin"
 OVERLAYS = ("native-sidecar", "classic-sidecar", "multi-account")
+# Begins the reason of a skip that is a failure in CI.
+NOT_TESTED = "NOT TESTED"
 
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 
@@ -40,13 +44,13 @@ def sidecar(workload: Resource) -> Resource:
 
 
 def program(name: str) -> str:
-    """The path of an installed program; without it the test is skipped, or fails in CI."""
-    found = shutil.which(name)
+    """The path of a server or tool; without it the test is skipped, or fails in CI."""
+    found = shutil.which(name) or shutil.which(name, path=str(SERVERS))
     return found or missing(f"{name} is not installed")
 
 
 def missing(what: str) -> NoReturn:
     """Skip the test, in CI fail it, because the machine lacks something."""
     if os.environ.get("CI") == "true":
-        pytest.fail(f"NOT TESTED: {what}", pytrace=False)
-    pytest.skip(f"NOT TESTED: {what}")
+        pytest.fail(f"{NOT_TESTED}: {what}", pytrace=False)
+    pytest.skip(f"{NOT_TESTED}: {what}")
