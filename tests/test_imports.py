@@ -1,7 +1,6 @@
 """The arrows of the map in wxproxy/__init__.py hold: imports go one way, pure modules are pure."""
 
 import ast
-import re
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "wxproxy"
 
 def _map() -> list[tuple[list[str], str]]:
     """The rows of the map: module names, and what they are."""
-    rows = re.findall(r"^((?:\w+ ?)+): (.+)$", wxproxy.__doc__ or "", re.MULTILINE)
-    return [(names.split(), what) for names, what in rows]
+    rows = [line.partition(": ") for line in (wxproxy.__doc__ or "").splitlines()]
+    return [(names.split(), what) for names, _, what in rows if what and names.islower()]
 
 
 PURE = [name for names, what in _map() if what.endswith("pure") for name in names]
