@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from wxproxy import refusals
 from wxproxy.accounts import DEFAULT_UPSTREAMS, Account, Kind, Origin, TokenApi
@@ -18,12 +17,25 @@ _STABLE_RENEWAL_S = 300.0
 _OVERLAP_S = 300.0
 
 
+class _FakeTimer:
+    def __init__(self, deadline: float, callback: Callable[[], None]) -> None:
+        self.deadline = deadline
+        self._callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    def fire(self) -> None:
+        if self._callback is not None:
+            self._callback()
+
+
 class FakeClock:
-    """Stands still until a test advances it; waits end by that or by their future."""
+    """Stands still until a test advances it."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self._now = now
-        self._timers: list[tuple[float, asyncio.Future[None]]] = []
+        self._timers: list[_FakeTimer] = []
 
     def now(self) -> float:
         return self._now
@@ -34,19 +46,15 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Turn the hands; whoever waited long enough wakes at the loop's next turn."""
         self._now += seconds
-        for deadline, timer in self._timers:
-            if deadline <= self._now and not timer.done():
-                timer.set_result(None)
-        self._timers = [one for one in self._timers if not one[1].done()]
+        due = [timer for timer in self._timers if timer.deadline <= self._now]
+        self._timers = [timer for timer in self._timers if timer.deadline > self._now]
+        for timer in due:
+            timer.fire()
 
-    async def wait(self, future: "asyncio.Future[Any]", seconds: float) -> bool:
-        timer = asyncio.get_running_loop().create_future()
-        self._timers.append((self._now + seconds, timer))
-        try:
-            await asyncio.wait((future, timer), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-        return future.done()
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> _FakeTimer:
+        timer = _FakeTimer(self._now + seconds, callback)
+        self._timers.append(timer)
+        return timer
 
 
 async def settle() -> None:

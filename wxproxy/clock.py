@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two readings and one wait.
+    """Two readings and a timer.
 
     Ages and deadlines use ``now``; only timestamps for people and Prometheus use ``wall``.
     """
@@ -20,12 +21,16 @@ class Clock(Protocol):
         """Unix time in seconds."""
         ...
 
-    async def wait(self, future: "asyncio.Future[Any]", seconds: float) -> bool:
-        """Wait for the future, at most ``seconds``; True when it is done.
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> "Timer":
+        """Call back once ``seconds`` have passed, unless cancelled before."""
+        ...
 
-        The future is neither cancelled nor consumed, whether the wait ends in time or not and
-        whether the waiting task is cancelled or not.
-        """
+
+class Timer(Protocol):
+    """A call to come."""
+
+    def cancel(self) -> None:
+        """Forget it; harmless when it was made already."""
         ...
 
 
@@ -40,7 +45,6 @@ class SystemClock:
     )
     wall = staticmethod(time.time)
 
-    async def wait(self, future: "asyncio.Future[Any]", seconds: float) -> bool:
-        """See Clock.wait."""
-        await asyncio.wait((future,), timeout=max(0.0, seconds))
-        return future.done()
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """See Clock.call_later; suspended time does not count here."""
+        return asyncio.get_running_loop().call_later(max(0.0, seconds), callback)

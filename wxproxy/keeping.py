@@ -124,15 +124,22 @@ class Bell:
 
     async def wait(self, seconds: float) -> None:
         """Until the next ring, at most so long."""
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
+        timer = self._clock.call_later(seconds, lambda: _wake(future))
         try:
-            await self._clock.wait(future, seconds)
+            await future
         finally:
+            timer.cancel()
             self._waiting.discard(future)
 
     def ring(self) -> None:
         """Wake everybody."""
         for future in self._waiting:
-            future.set_result(None)
+            _wake(future)
         self._waiting.clear()
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
