@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint format bench sdk-matrix clean
+.PHONY: run test lint format bench sdk-matrix deploy-check clean
 
 # The sidecar where WXPROXY_APPID or WXPROXY_CONFIG is set, else the demo.
 run: $(VENV)/.run
@@ -14,6 +14,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@sh tests/install-servers.sh
 	$(BIN)/pytest
 
 lint: $(VENV)/.test
@@ -35,6 +36,13 @@ bench: $(VENV)/.run
 sdk-matrix: $(VENV)/.test
 	$(BIN)/python -m tests.sdks $(SDKS)
 
+# The deployment: every overlay against Kubernetes' schemas, hadolint, promtool, a real scrape, and
+# the image, built and run where buildah is (Debian; as root).
+deploy-check: $(VENV)/.deploy
+	@sh tests/install-servers.sh
+	PATH="$(CURDIR)/$(BIN):$$PATH" DEPLOY_CHECK=yes $(BIN)/pytest tests/deploy
+	@deploy/image/check.sh || [ $$? -eq 3 ]
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -45,6 +53,10 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.deploy: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --editable '.[test,deploy]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .venv-sdks

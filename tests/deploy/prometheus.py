@@ -67,15 +67,13 @@ class Prometheus:
 
 @asynccontextmanager
 async def prometheus(
-    directory: Path, *, target: str, labels: dict[str, str], rules: Path
+    directory: Path, *, job: dict[str, Any], rules: Path
 ) -> AsyncIterator[Prometheus]:
-    """A server that scrapes the target, and evaluates the rules, each half second."""
+    """A server that runs a scrape job, and evaluates the rules, each half second."""
     config = {
-        "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
+        "global": {"evaluation_interval": "500ms"},
         "rule_files": [str(rules)],
-        "scrape_configs": [
-            {"job_name": "wxproxy", "static_configs": [{"targets": [target], "labels": labels}]}
-        ],
+        "scrape_configs": [{**job, "scrape_interval": "500ms"}],
     }
     file = directory / "prometheus.yml"
     # JSON is YAML.

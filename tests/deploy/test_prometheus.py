@@ -2,21 +2,23 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import yaml
 
-from tests.deploy.files import MONITORING
+from tests.deploy.files import MONITORING, only, rendered
+from tests.deploy.kustomize import pod_template
 from tests.deploy.pod import configuration, started
 from tests.deploy.prometheus import Prometheus, prometheus
 from tests.harness import APPID, SECRET
 from wxproxy.sandbox import Sandbox
 
 CALLERS = 8
-# As the PodMonitor adds them.
-LABELS = {"namespace": "shop", "pod": "shop-0", "container": "wxproxy"}
 VARIABLES = {"$__rate_interval": "1m", "$account": ".*", "$instance": ".*"}
 
 
@@ -48,6 +50,38 @@ def queries() -> dict[str, list[str]]:
     return found
 
 
+def scrape_job(ops: str) -> dict[str, Any]:
+    """scrape.yaml with what Kubernetes tells of a pod: the sidecar, and the application's port.
+
+    Debian's Prometheus is built without Kubernetes' discovery; what follows it is the same.
+    """
+    (job,) = yaml.safe_load((MONITORING / "scrape.yaml").read_text("utf-8"))
+    assert job.pop("kubernetes_sd_configs") == [{"role": "pod"}]
+    template = pod_template(only(rendered("native-sidecar"), "Deployment"))
+    shared = {
+        "namespace": "shop",
+        "pod_name": "shop-0",
+        "pod_phase": "Running",
+        **{f"pod_label_{name}": text for name, text in template["metadata"]["labels"].items()},
+    }
+    told = []
+    for key, is_init in (("initContainers", "true"), ("containers", "false")):
+        (container,) = template["spec"][key]
+        (port,) = container["ports"]
+        own = {
+            "pod_container_init": is_init,
+            "pod_container_name": container["name"],
+            "pod_container_port_name": port["name"],
+        }
+        labels = {
+            "__meta_kubernetes_" + re.sub(r"\W", "_", name): text
+            for name, text in (shared | own).items()
+        }
+        target = ops if is_init == "true" else f"127.0.0.1:{port['containerPort']}"
+        told.append({"targets": [target], "labels": labels})
+    return {**job, "static_configs": told}
+
+
 async def firing(server: Prometheus, account: str) -> dict[str, str]:
     """The summary of each alert that fires for an account, or for none."""
     return {
@@ -67,8 +101,7 @@ async def test_prometheus_sees_a_revoked_token_under_load(sandbox: Sandbox, tmp_
         started(config, overlay="native-sidecar") as pod,
         prometheus(
             tmp_path,
-            target=pod.ops.removeprefix("http://"),
-            labels=LABELS,
+            job=scrape_job(pod.ops.removeprefix("http://")),
             rules=MONITORING / "alerts.yaml",
         ) as server,
         load(pod.proxy) as answers,
@@ -90,7 +123,8 @@ async def test_prometheus_sees_a_revoked_token_under_load(sandbox: Sandbox, tmp_
 
         assert all("errcode" not in answer for answer in answers), "a caller saw the dead token"
         facts = {
-            'up{job="wxproxy"}': 1,
+            "count(up)": 1,
+            'up{job="wxproxy",namespace="shop",pod="shop-0",container="wxproxy"}': 1,
             'wxproxy_token_valid{account="shop"}': 1,
             'wxproxy_token_valid{account="news"}': 0,
             'wxproxy_token_refreshes_total{account="shop",trigger="startup",result="ok"}': 1,
