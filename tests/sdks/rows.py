@@ -74,6 +74,8 @@ ROWS = (
         "pip",
         "corpwechatbot==0.6.4",
         appid=CORPID,
+        # Its uploads give their part no name, which the sandbox refuses; whether WeCom does is
+        # not known.
         lacks=("users", "menu", "upload", "download", *_OFFICIAL_ONLY),
         probe="custom",
         path="/cgi-bin/message/send",

@@ -23,6 +23,9 @@ def _plain(action: str) -> Scenario:
         if action in stage.row.lacks:
             return LACKS
         await stage.succeeds(action)
+        # Some SDKs do not look at each answer that they get.
+        if refused := [call.path for call in stage.sent() if call.errcode]:
+            raise Failed(f"WeChat refused {refused[0]}")
         return _OK
 
     return scenario
