@@ -59,4 +59,4 @@ $(VENV)/.deploy: $(VENV)/.test
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-sdks
+	rm -rf $(VENV) .venv-sdks build
