@@ -81,6 +81,17 @@ class KeptBody:
         size: bytes kept so far.
     """
 
+    __slots__ = (
+        "_chunks",
+        "_file",
+        "_file_room",
+        "_in_thread",
+        "_keeper",
+        "_memory_room",
+        "_use_file",
+        "size",
+    )
+
     def __init__(self, keeper: BodyKeeper, *, in_memory: int, in_file: int) -> None:
         self._keeper = keeper
         self._memory_room = in_memory

@@ -11,6 +11,9 @@ from wxproxy.errors import ClientGone, RequestRefused
 from wxproxy.exchange import Exchange, ProxyLimits
 from wxproxy.headers import RequestHead
 from wxproxy.server import CONTINUE, ClientConnection
+from wxproxy.streams import rest_in_hand
+
+_BROKEN = (RequestPayloadError, HttpProcessingError)
 
 
 class ClientBodies:
@@ -42,12 +45,17 @@ class ClientBodies:
             return
         x.length = length
         x.kept = self._keeper.in_memory(length)
-        if x.kept is not None:
+        if x.kept is None:
+            x.from_client = True
+            x.kept = self._keeper.in_file(length)
+        elif x.payload.is_eof():
+            try:
+                x.content = rest_in_hand(x.payload)
+            except _BROKEN:
+                raise _malformed() from None
+        else:
             await self.collect(x)
             x.content = x.kept.content()
-            return
-        x.from_client = True
-        x.kept = self._keeper.in_file(length)
 
     async def collect(self, x: Exchange) -> None:
         """Keep what is still to come of the body.
@@ -109,8 +117,8 @@ class ClientBodies:
         connection.wait_for(payload, self._limits.body_gap_s)
         try:
             return await payload.readany()
-        except (RequestPayloadError, HttpProcessingError):
-            raise RequestRefused("the request's body is not valid HTTP/1.1") from None
+        except _BROKEN:
+            raise _malformed() from None
         except RuntimeError:
             # aiohttp's "Connection closed."
             raise ClientGone("the client left") from None
@@ -120,6 +128,10 @@ def accept(connection: ClientConnection, payload: StreamReader, head: RequestHea
     """Tell a client that asked (``Expect: 100-continue``) to send its body."""
     if head.expect_continue and not payload.is_eof():
         connection.write(CONTINUE)
+
+
+def _malformed() -> RequestRefused:
+    return RequestRefused("the request's body is not valid HTTP/1.1")
 
 
 def _too_large(limit: int) -> RequestRefused:

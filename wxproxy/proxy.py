@@ -40,7 +40,7 @@ from wxproxy.routing import Credential, LocalPlan, Plan, Router
 from wxproxy.schedule import Token
 from wxproxy.server import ClientConnection, RequestMessage
 from wxproxy.tasks import spawn
-from wxproxy.upstream import UpstreamPool, content_in_hand
+from wxproxy.upstream import UpstreamPool
 
 logger = logging.getLogger("wxproxy.proxy")
 
@@ -295,7 +295,7 @@ class Proxy:
             reply = filter_reply(message.raw_headers)
             content = b""
             if payload.is_eof():
-                content, whole = content_in_hand(payload), True
+                content, whole = self._relay.in_hand(payload), True
             elif x.connection.is_gone:
                 if reply.content_length is not None and (
                     reply.content_length <= _WORTH_READING_BYTES

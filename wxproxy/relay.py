@@ -11,8 +11,11 @@ from wxproxy.exchange import Answer, Exchange
 from wxproxy.headers import ReplyHead
 from wxproxy.replies import END_OF_CHUNKS, as_chunk, connection_line, status_line
 from wxproxy.schedule import Token
+from wxproxy.streams import rest_in_hand
 
 _WITHOUT_BODY = frozenset({204, 304})
+_BROKEN = (ClientError, HttpProcessingError, OSError, RuntimeError)
+_BROKE_OFF = "WeChat's reply broke off"
 
 
 class Relay:
@@ -45,6 +48,18 @@ class Relay:
             if only_json and not _may_be_json(content):
                 break
         return content, payload.at_eof()
+
+    @staticmethod
+    def in_hand(payload: StreamReader) -> bytes:
+        """The rest of a reply that has come in to its end.
+
+        Raises:
+            UpstreamError: it came in broken.
+        """
+        try:
+            return rest_in_hand(payload)
+        except _BROKEN:
+            raise UpstreamError(_BROKE_OFF) from None
 
     def send(self, x: Exchange, token: Token | None, answer: Answer) -> None:
         """Send a reply that is wholly in hand, in one write.
@@ -99,8 +114,8 @@ class Relay:
             return await payload.readany()
         except UpstreamError:
             raise
-        except (ClientError, HttpProcessingError, OSError, RuntimeError):
-            raise UpstreamError("WeChat's reply broke off") from None
+        except _BROKEN:
+            raise UpstreamError(_BROKE_OFF) from None
 
 
 def _reply_head(

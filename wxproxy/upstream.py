@@ -20,7 +20,7 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.resolver import ThreadedResolver
-from aiohttp.streams import EMPTY_PAYLOAD, EofStream, StreamReader
+from aiohttp.streams import EofStream, StreamReader
 from yarl import URL
 
 from wxproxy.accounts import Origin
@@ -139,23 +139,6 @@ class UpstreamConnection(ResponseHandler):
             raise
         except (ClientError, HttpProcessingError, OSError, EofStream):
             raise UpstreamError(_BROKE) from None
-
-
-def content_in_hand(payload: StreamReader) -> bytes:
-    """The rest of a body that has come in to its end.
-
-    Raises:
-        UpstreamError: it came in broken.
-    """
-    if payload is EMPTY_PAYLOAD:
-        return b""
-    if payload.exception() is not None:
-        raise UpstreamError(_BROKE)
-    # Not read_nowait: that wakes the parser for each piece, for a body that has ended already.
-    pieces = payload._buffer
-    if len(pieces) == 1 and not payload._buffer_offset:
-        return pieces[0]
-    return payload.read_nowait() if pieces else b""
 
 
 _BROKE = "the connection to WeChat broke before a whole reply had come"
