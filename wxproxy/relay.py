@@ -100,6 +100,7 @@ class Relay:
             connection.keeps_alive = False  # its end is the connection's end
             framing = b""
         connection.write(_reply_head(x, token, message.code, message.reason, reply, framing))
+        connection.expect_much()
         chunk = begun or await self._next_chunk(x, payload)
         while chunk:
             connection.write(as_chunk(chunk) if chunked else chunk)

@@ -28,6 +28,9 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LINGER_BYTES = 1 << 20
 _LINGER_SECONDS = 2.0
 
+# What of a long reply may wait for its client; a quarter of it before more is read.
+_LONG_REPLY_BYTES = 1 << 19
+
 _NEVER = math.inf
 
 # Pause the client at twice this: with what one read brings, all that an upload may hold in the
@@ -161,6 +164,11 @@ class ClientConnection(RequestHandler):
             await self._drain_helper()
         except ConnectionError:
             raise ClientGone("the client left") from None
+
+    def expect_much(self) -> None:
+        """Let more of a long reply wait for the client, so that reading and sending overlap."""
+        if self.transport is not None:
+            self.transport.set_write_buffer_limits(high=_LONG_REPLY_BYTES)
 
     def wait_for(self, what: Expirable | None, seconds: float) -> None:
         """Note what is waited for from now on; None means the client taking its reply."""
