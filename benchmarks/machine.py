@@ -19,6 +19,10 @@ TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 _STOP_SECONDS = 5.0
 
 
+def _build() -> str:
+    return "the distribution's build" if sys.base_prefix == "/usr" else "not the distribution's"
+
+
 class BenchError(Exception):
     """A measurement that cannot be taken; says which and why."""
 
@@ -162,7 +166,7 @@ def facts(cores: Cores) -> dict[str, str]:
         "processor": f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores",
         "cores": f"proxy on {_listed(cores.proxy)}, load and upstream on {_listed(cores.others)}",
         "kernel": f"{platform.system()} {platform.release()}",
-        "Python": sys.version.split()[0],
+        "Python": f"{sys.version.split()[0]}, {_build()}",
     }
 
 
