@@ -32,6 +32,7 @@ from wxproxy.proxy import Proxy
 from wxproxy.routing import Router
 from wxproxy.server import ProxyServer
 from wxproxy.settings import ErrorStatus, ForceRefresh, ForeignToken, IpFamily, Settings
+from wxproxy.socket_file import SocketFile, refuse_if_taken
 from wxproxy.tasks import spawn
 from wxproxy.upstream import StaleResolver, UpstreamPool
 from wxproxy.values import Address
@@ -73,7 +74,7 @@ class App:
         self._secrets = build_secrets(settings)
         self._tls = trust(settings.upstream_ca_file)
         self._listeners: list[asyncio.AbstractServer] = []
-        self._socket_files: list[str] = []
+        self._socket_files: list[SocketFile] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._started_at = time.monotonic()
         self._egress = _egress(settings)
@@ -278,21 +279,24 @@ class App:
         self._remove_sockets()
 
     def _remove_sockets(self) -> None:
-        for path in self._socket_files:
-            Path(path).unlink(missing_ok=True)
+        for file in self._socket_files:
+            file.remove()
 
     async def _listen_ops(self) -> None:
         address = self.settings.ops_listen
         site: web.BaseSite
         if address.path:
             site = web.UnixSite(self._runner, address.path)
-            self._socket_files.append(address.path)
         else:
             site = web.TCPSite(self._runner, address.host or None, address.port, backlog=_BACKLOG)
         try:
+            if address.path:
+                refuse_if_taken(address.path)
             await site.start()
         except OSError as exc:
             raise _cannot_bind("ops_listen", address, exc) from None
+        if address.path:
+            self._socket_files.append(SocketFile(address.path))
         self.ops_address = _shown(address, self._runner.addresses)
 
     async def _listen_proxy(self, address: Address, account: Account | None) -> None:
@@ -301,14 +305,16 @@ class App:
         try:
             listener: asyncio.Server
             if address.path:
+                refuse_if_taken(address.path)
                 listener = await loop.create_unix_server(factory, address.path, backlog=_BACKLOG)
-                self._socket_files.append(address.path)
+                self._socket_files.append(SocketFile(address.path))
             else:
                 listener = await loop.create_server(
                     factory, address.host or None, address.port, backlog=_BACKLOG
                 )
         except OSError as exc:
-            raise _cannot_bind("listen", address, exc) from None
+            setting = f"listen of the account {account.name}" if account else "listen"
+            raise _cannot_bind(setting, address, exc) from None
         self.server.bound_reads(listener)
         self._listeners.append(listener)
         names = [one.getsockname() for one in listener.sockets]
@@ -343,7 +349,7 @@ class App:
             self._emit(SecretReloaded(name, ok=True))
             self.keepers[name].secret_changed()
         elif secret.error and secret.error != error_before:
-            self._emit(SecretReloaded(name, ok=False))
+            self._emit(SecretReloaded(name, ok=False, cause=secret.error))
 
     def _describe(self) -> None:
         """Fill what /status says of the process; it reads this at each request."""
@@ -395,7 +401,7 @@ def trust(ca_file: Path | None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except (OSError, ssl.SSLError):
         raise ConfigError(
-            "upstream_ca_file: expected a readable file of PEM certificates"
+            f"upstream_ca_file: {ca_file} is no readable file of PEM certificates"
         ) from None
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -32,7 +32,10 @@ def main() -> NoReturn:
 
 def run(argv: list[str]) -> int:
     """Run one command; its exit status."""
-    arguments = _parser(chosen=argv[0] if argv else "").parse_args(argv)
+    parser = _parser(chosen=argv[0] if argv else "")
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(_unknown(unknown))
     try:
         status: int = arguments.run(arguments)
     except ConfigError as exc:
@@ -60,6 +63,14 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
         if name == chosen:
             own.set_defaults(run=command.prepare(own))
     return parser
+
+
+def _unknown(arguments: list[str]) -> str:
+    """What is wrong with arguments that nobody takes; never a value, it may be a secret."""
+    flag = next((one.partition("=")[0] for one in arguments if one.startswith("-")), "")
+    if flag == "--secret":
+        return "a secret is not for the command line: set WXPROXY_SECRET_FILE or WXPROXY_SECRET"
+    return f"there is no flag {flag}; see --help" if flag else "an argument is one too many"
 
 
 def _serve(parser: argparse.ArgumentParser) -> _Run:

@@ -110,6 +110,13 @@ class UpstreamTimeout(UpstreamError):
     status = 504
 
 
+class ClientTimeout(WxProxyError):
+    """The client did not send its request in time."""
+
+    code = "client_timeout"
+    status = 504
+
+
 class ClientGone(WxProxyError):
     """The client left; there is nobody to answer."""
 

@@ -64,10 +64,14 @@ class TokenContested:
 
 @dataclass(frozen=True, slots=True)
 class SecretReloaded:
-    """A secret file has changed (ok) or could not be read (not ok; the old value stays)."""
+    """A secret file has changed (ok) or could not be read (not ok; the old value stays).
+
+    ``cause``: what is wrong with the file, without its content; "" when ok.
+    """
 
     account: str
     ok: bool
+    cause: str = ""
 
 
 Event = RefreshFinished | RejectionSettled | TokenContested | SecretReloaded

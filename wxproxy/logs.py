@@ -344,12 +344,13 @@ def on_event(event: Event) -> None:
             )
         case SecretReloaded(account=account, ok=True):
             log_event(_tokens, logging.INFO, "secret_reloaded", account=account)
-        case SecretReloaded(account=account):
+        case SecretReloaded(account=account, cause=cause):
             log_event(
                 _tokens,
                 logging.WARNING,
                 "secret_file_unusable",
                 account=account,
+                cause=cause,
                 cure="the last good secret stays in use; see that the secret file holds it alone",
             )
 

@@ -267,7 +267,12 @@ class Proxy:
                 x.stop_if_gone("connect")
         self._metrics.injection(x.plan.outcome)
         while True:
-            answer = await self._ask(x, token)
+            try:
+                answer = await self._ask(x, token)
+            except UpstreamError:
+                if x.attempts == 2:
+                    self._metrics.retry(x.rejected_with, "failed")
+                raise
             if answer is None:
                 return
             if self._is_token_trouble(x, token, answer):
@@ -312,9 +317,9 @@ class Proxy:
             if token is not None and message.code == 200:
                 # Too long, or no JSON: no error of WeChat's.
                 x.keeper.succeeded(token, x.plan.path, x.sent_at)
+            await self._relay.stream(x, token, message, reply, payload, content)
             if x.attempts == 2:
                 self._metrics.retry(x.rejected_with, "ok")
-            await self._relay.stream(x, token, message, reply, payload, content)
             whole = True
             return None
         except UpstreamError as exc:
@@ -331,13 +336,13 @@ class Proxy:
         """Whether the first attempt's reply calls the token bad; notes what any reply says."""
         if answer.status != 200:
             return False
-        errcode = self._errcode(answer)
+        errcode, speaks = self._look(answer)
         if errcode:
             self._metrics.wechat_errcode(x.account.name, errcode)
         if token is None:
             return False
         if errcode not in TOKEN_BAD[x.account.kind]:
-            if errcode != _BUSY_ERRCODE:
+            if speaks and errcode != _BUSY_ERRCODE:
                 x.keeper.succeeded(token, x.plan.path, x.sent_at)
             if x.attempts == 2:
                 self._metrics.retry(x.rejected_with, "ok")
@@ -349,16 +354,17 @@ class Proxy:
         return True
 
     @staticmethod
-    def _errcode(answer: Answer) -> int | None:
+    def _look(answer: Answer) -> tuple[int | None, bool]:
+        """The reply's errcode, and whether the reply says anything about the token at all.
+
+        An empty one (to HEAD, too) does not, nor one in an encoding that is not read here.
+        """
         content = answer.content
         if len(content) > LOOK_LIMIT:
-            return None
-        if answer.head.content_encoding:
-            inflated = inflate(content, answer.head.content_encoding)
-            if inflated is None:
-                return None
-            content = inflated
-        return find_errcode(content)
+            return None, True  # no error of WeChat's is that long
+        if content and answer.head.content_encoding:
+            content = inflate(content, answer.head.content_encoding) or b""
+        return find_errcode(content), bool(content)
 
     async def _other_token(self, x: Exchange, token: Token) -> Token | None:
         """A token to retry with, once WeChat called this one bad; None to pass its answer on."""

@@ -50,6 +50,7 @@ class RoundTrips:
         """
         # Safe to send again as long as not one byte of a reply came: a GET or HEAD of our own.
         may_resend = x.plan.rule is Rule.INJECT and x.message.method in _SAFE
+        resent = False
         while True:
             upstream = x.upstreams[0]
             up = self._pool.take(upstream) if len(x.upstreams) == 1 else None
@@ -70,15 +71,19 @@ class RoundTrips:
                 is_stale = up.reused and not up.heard and exc.status == UpstreamError.status
                 self._pool.discard(upstream, up)
                 self._metrics.upstream_error(exc.code)
-                if not (is_stale and may_resend and x.content is not None):
+                if resent:
+                    self._metrics.retry("connection", "failed")
+                if not (is_stale and may_resend and not resent and x.content is not None):
                     raise
-                may_resend = False
+                resent = True
                 self._pool.drop_idle(upstream)
                 x.stop_if_gone("connect")
             except BaseException:
                 self._pool.discard(upstream, up)
                 raise
             else:
+                if resent:
+                    self._metrics.retry("connection", "ok")
                 x.upstream_s = self._now() - x.sent_at
                 return upstream, up, message, payload
 

@@ -14,8 +14,9 @@ from wxproxy.metric_table import OTHER
 _SUCCESSES_TO_EARN = 3
 _CANDIDATES = 256
 _LONGEST = 64
-# Lower case only: an id or a token that strayed into a path hardly ever matches.
-_PLAIN = re.compile(r"(?:/[a-z0-9_-]+){2,6}")
+# Words with at most two digits each: an id, a token or a secret that strayed into a path does
+# not match.
+_PLAIN = re.compile(r"(?:/[a-z_-]{1,32}[0-9]{0,2}[a-z_-]{0,8}){2,6}")
 
 # So that the first call of a common API shows under its own name; a path that is missing here
 # earns its label by use, and one too many costs nothing.

@@ -15,11 +15,18 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from aiohttp.web_server import Server
 
 from wxproxy.accounts import Account
-from wxproxy.errors import ClientGone, RequestRefused, Unavailable, UpstreamTimeout, WxProxyError
+from wxproxy.errors import (
+    ClientGone,
+    ClientTimeout,
+    RequestRefused,
+    Unavailable,
+    UpstreamTimeout,
+    WxProxyError,
+)
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -204,6 +211,10 @@ class ClientConnection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        payload = self._payload
+        if self._messages and payload is not None and not payload.is_eof():
+            # The parser gave up in the middle of this body, and queued that as a next message.
+            payload.set_exception(RequestPayloadError())
         if not self._busy and not self._messages and self._waited_for is None:
             # The first bytes of a head that is not complete: it has head_s from here.
             self.wait_for(_HEAD_BEGUN, self.server.head_s)
@@ -338,8 +349,8 @@ def _malformed(info: _ErrInfo) -> RequestRefused:
     return RequestRefused(f"the request is not valid HTTP/1.1: {reason}")
 
 
-def _client_timeout() -> UpstreamTimeout:
-    return UpstreamTimeout("the request did not arrive in time", code="client_timeout")
+def _client_timeout() -> ClientTimeout:
+    return ClientTimeout("the request did not arrive in time")
 
 
 def _wechat_timeout() -> UpstreamTimeout:

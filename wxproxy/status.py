@@ -6,6 +6,7 @@ The standard library's client alone, so that both start quickly: probes and scri
 import argparse
 import http.client
 import json
+import math
 import socket
 import sys
 import time
@@ -46,10 +47,17 @@ def add_wait_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=float,
+        type=_seconds,
         default=60.0,
         help="how long to wait (default: 60)",
     )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:  # also no NaN, which never runs out
+        raise ValueError
+    return seconds
 
 
 def _add_ops(parser: argparse.ArgumentParser) -> None:

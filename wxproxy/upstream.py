@@ -85,6 +85,12 @@ class UpstreamConnection(ResponseHandler):
         self.heard = True
         super().data_received(data)
 
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """Wake whoever waits, for a head or, unlike aiohttp's own, for more of a body."""
+        super().set_exception(exc, *cause)
+        if self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(exc)
+
     @property
     def is_usable(self) -> bool:
         """Whether a request may be written: open, and nothing stray has come in on it."""
