@@ -65,6 +65,26 @@ async def test_a_wrong_usage_is_2(argv: tuple[str, ...]) -> None:
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize(
+    "argv", [("--secret=an-app-secret",), ("--secret", "an-app-secret"), ("an-app-secret",)]
+)
+async def test_a_secret_on_the_command_line_is_not_repeated(argv: tuple[str, ...]) -> None:
+    """The usage error says what to do instead, and shows no value."""
+    ended = await run("serve", *argv)
+
+    assert ended.status == 2
+    assert "an-app-secret" not in ended.out + ended.err
+    assert ("WXPROXY_SECRET_FILE" in ended.err.splitlines()[-1]) == argv[0].startswith("--secret")
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])
+async def test_a_wait_without_an_end_is_refused(seconds: str) -> None:
+    """`wait` always ends."""
+    ended = await run("wait", "--timeout", seconds)
+
+    assert ended.status == 2
+
+
 @pytest.mark.parametrize("command", ["serve", "check"])
 async def test_without_credentials_it_says_what_to_set(command: str) -> None:
     """The first start leads on: to the settings, and to the demo."""

@@ -30,6 +30,8 @@ def test_a_plain_path_earns_its_label_by_three_successes() -> None:
 @pytest.mark.parametrize(
     "path",
     [
+        "/cgi-bin/user/0123456789abcdef0123456789abcdef",
+        "/cgi-bin/user/sandbox-secret-for-1-app-of-2026",
         "",
         "/",
         "/wxa",
