@@ -41,11 +41,15 @@ class Sidecar:
         return self.app.accounts[0].name
 
     async def stop(self) -> None:
-        if self.leaves_nothing:
-            await eventually(lambda: self.app.pool.in_use == 0 and self.app.proxy.in_flight == 0)
-            assert self.app.bodies.memory_left == self.app.settings.limits.replay_memory_total_bytes
-            assert self.app.bodies.spool_left == self.app.settings.limits.spool_total_bytes
-        await self.app.close()
+        try:
+            if self.leaves_nothing:
+                limits = self.app.settings.limits
+                await eventually(lambda: self.app.pool.in_use == self.app.proxy.in_flight == 0)
+                assert self.app.bodies.memory_left == limits.replay_memory_total_bytes
+                assert self.app.bodies.spool_left == limits.spool_total_bytes
+        finally:
+            # uvloop never ends the loop of a test that leaves a listener open.
+            await self.app.close()
 
 
 async def eventually(holds: Any, *, seconds: float = 5.0) -> None:
