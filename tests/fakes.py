@@ -57,6 +57,12 @@ class FakeClock:
         return timer
 
 
+async def fetches_ended() -> None:
+    """Wait until no keeper's fetch is under way: over sockets, a turn of the clock outruns it."""
+    while fetches := [one for one in asyncio.all_tasks() if "-fetch-" in one.get_name()]:
+        await asyncio.wait(fetches)
+
+
 async def settle() -> None:
     """Let everything run that can run without time passing."""
     for _ in range(12):

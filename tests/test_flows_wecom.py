@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SidecarFactory
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, fetches_ended
 from tests.harness import Sidecar, eventually
 from tests.wire import ask_once, metric, request
 from wxproxy.sandbox import Sandbox
@@ -158,6 +158,7 @@ async def test_calls_go_on_over_several_lives_of_a_token(
     )
     for _ in range(3 * 7200 // 20):
         assert (await ask(sidecar, MEMBER))["errcode"] == 0
+        await fetches_ended()
         clock.advance(20)
 
     # Near its end a repeated token is asked for every 30 s until there is a new one.

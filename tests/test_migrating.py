@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import SidecarFactory
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, fetches_ended
 from tests.harness import Sidecar
 from tests.wire import ask_once, request
 from wxproxy.sandbox import Sandbox
@@ -109,6 +109,7 @@ class System:
                 await act()
             calls = [one.call() for one in self.processes for _ in range(CALLS_AT_ONCE)]
             self.failed.update(code for code in await asyncio.gather(*calls) if code)
+            await fetches_ended()
             self.clock.advance(STEP_S)
 
     async def move(self, base: str) -> None:

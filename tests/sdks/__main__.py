@@ -59,7 +59,8 @@ def main() -> int:
         print(_line([row.name, *cells]), flush=True)
         failures += failed
     print(
-        "\nok 1:2 is: the SDK made 1 call of it, WeChat saw 2. – is: the SDK has no such call, or none that can be run here."
+        "\nok 1:2 is: the SDK made 1 call of it, WeChat saw 2."
+        " – is: the SDK has no such call, or none that can be run here."
     )
     print(*failures, sep="\n", file=sys.stderr)
     return 1 if failures else 0
