@@ -10,6 +10,9 @@ from tests.sdks.scenarios import SCENARIOS, play
 from tests.sdks.stage import Ended, Failed, staged
 
 _FAILED = "FAIL"
+_LEGEND = """
+ok 1:2 is: the SDK made 1 call of it, WeChat saw 2.
+– is: the SDK has no such call, or none that can be run here."""
 
 
 async def _play_all(row: Row) -> tuple[list[str], list[str]]:
@@ -58,11 +61,9 @@ def main() -> int:
                 failed = [f"{row.name}: {exc}"]
         print(_line([row.name, *cells]), flush=True)
         failures += failed
-    print(
-        "\nok 1:2 is: the SDK made 1 call of it, WeChat saw 2."
-        " – is: the SDK has no such call, or none that can be run here."
-    )
-    print(*failures, sep="\n", file=sys.stderr)
+    print(_LEGEND)
+    for failure in failures:
+        print(failure, file=sys.stderr)
     return 1 if failures else 0
 
 
