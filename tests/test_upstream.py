@@ -5,12 +5,11 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 
-from tests.upstreams import ScriptedUpstream
+from tests.upstreams import ScriptedResolver, ScriptedUpstream
 from wxproxy.accounts import Origin
 from wxproxy.errors import UpstreamError, UpstreamTimeout
-from wxproxy.upstream import StaleResolver, UpstreamConnection, UpstreamPool
+from wxproxy.upstream import UpstreamConnection, UpstreamPool
 
 
 @pytest.fixture
@@ -117,53 +116,14 @@ async def test_an_upstream_that_failed_goes_last_for_a_while(pool: UpstreamPool)
     assert pool.in_order((down, other)) == (down, other)
 
 
-class _Resolver(AbstractResolver):
-    def __init__(self, answers: list[list[ResolveResult] | OSError]) -> None:
-        self._answers = answers
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        answer = self._answers.pop(0)
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
-
-    async def close(self) -> None:
-        pass
-
-
-def _found(address: str) -> list[ResolveResult]:
-    return [
-        ResolveResult(
-            hostname="wx", host=address, port=443, family=socket.AF_INET, proto=0, flags=0
-        )
-    ]
-
-
 async def test_a_name_that_cannot_be_resolved_is_named() -> None:
     """The operator reads which name DNS does not know."""
-    pool = UpstreamPool(connect_s=1, idle_s=1, limit=1, resolver=_Resolver([OSError("no DNS")]))
+    pool = UpstreamPool(
+        connect_s=1, idle_s=1, limit=1, resolver=ScriptedResolver([OSError("no DNS")])
+    )
     with pytest.raises(UpstreamError, match=r"the name wx\.invalid cannot be resolved"):
         await pool.open(pool.upstream(Origin("https", "wx.invalid", 443)))
     await pool.close()
-
-
-async def test_the_last_good_addresses_serve_while_dns_fails() -> None:
-    """An outage of DNS is no outage of WeChat; a later good answer counts again."""
-    failure = OSError("no DNS")
-    resolver = StaleResolver(_Resolver([_found("192.0.2.1"), failure, _found("192.0.2.2")]))
-
-    hosts = [(await resolver.resolve("wx", 443))[0]["host"] for _ in range(3)]
-    assert hosts == ["192.0.2.1", "192.0.2.1", "192.0.2.2"]
-
-
-async def test_a_name_that_was_never_resolved_fails() -> None:
-    """Nothing is made up."""
-    resolver = StaleResolver(_Resolver([OSError("no DNS")]))
-
-    with pytest.raises(OSError, match="no DNS"):
-        await resolver.resolve("wx", 443)
 
 
 async def test_calls_go_to_the_next_upstream_when_one_cannot_be_connected_to(

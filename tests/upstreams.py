@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 TOKEN = "84_" + "scripted-token" * 10
 
@@ -125,3 +128,21 @@ class ScriptedUpstream:
             await writer.drain()
             return True
         return await self.answer(received, reader, writer)
+
+
+class ScriptedResolver(AbstractResolver):
+    """DNS whose every answer, or failure, a test decides."""
+
+    def __init__(self, answers: list[list[ResolveResult] | OSError]) -> None:
+        self._answers = answers
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        answer = self._answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    async def close(self) -> None:
+        pass

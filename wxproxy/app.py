@@ -29,12 +29,13 @@ from wxproxy.logs import Redactor, on_event, on_loop_error
 from wxproxy.metrics import Gauges, Metrics
 from wxproxy.ops import OpsState, build_ops_app
 from wxproxy.proxy import Proxy
+from wxproxy.resolver import StaleResolver
 from wxproxy.routing import Router
 from wxproxy.server import ProxyServer
 from wxproxy.settings import ErrorStatus, ForceRefresh, ForeignToken, IpFamily, Settings
 from wxproxy.socket_file import SocketFile, refuse_if_taken
 from wxproxy.tasks import spawn
-from wxproxy.upstream import StaleResolver, UpstreamPool
+from wxproxy.upstream import UpstreamPool
 from wxproxy.values import Address
 from wxproxy.wechat import TokenClient, TokenConnector
 

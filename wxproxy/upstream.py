@@ -14,22 +14,21 @@ import time
 from typing import Any, cast
 
 from aiohttp import ClientError, ClientTimeout, TCPConnector
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.resolver import ThreadedResolver
 from aiohttp.streams import EofStream, StreamReader
 from yarl import URL
 
 from wxproxy.accounts import Origin
 from wxproxy.egress import EgressProxy
 from wxproxy.errors import UpstreamError, UpstreamTimeout
+from wxproxy.resolver import StaleResolver
 from wxproxy.unreachable import explain
 
 _SINKING_SECONDS = 30.0  # how long an upstream that could not be connected to goes last
-_STALE_DNS_SECONDS = 3600.0
 _DNS_CACHE_SECONDS = 60
 
 # One address family that does not answer must leave time for the other within the limit.
@@ -309,34 +308,3 @@ class UpstreamPool:
 
     def _sink(self, upstream: Upstream) -> None:
         upstream.sinking_until = self._loop.time() + _SINKING_SECONDS
-
-
-class StaleResolver(AbstractResolver):
-    """The system's resolver, whose last good answer serves for an hour when DNS fails."""
-
-    def __init__(self, resolver: AbstractResolver | None = None) -> None:
-        self._resolver = resolver or ThreadedResolver()
-        self._last_good: dict[tuple[str, int, int], tuple[float, list[ResolveResult]]] = {}
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Addresses of the host.
-
-        Raises:
-            OSError: it cannot be resolved, and no good answer of the last hour is known.
-        """
-        key = (host, port, family)
-        try:
-            found = await self._resolver.resolve(host, port, family)
-        except OSError:
-            since, kept = self._last_good.get(key, (0.0, []))
-            if kept and time.monotonic() - since < _STALE_DNS_SECONDS:
-                return kept
-            raise
-        self._last_good[key] = (time.monotonic(), found)
-        return found
-
-    async def close(self) -> None:
-        """Release the system's resolver."""
-        await self._resolver.close()
