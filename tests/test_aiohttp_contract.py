@@ -21,7 +21,7 @@ from yarl import URL
 
 from wxproxy.accounts import Origin
 from wxproxy.egress import proxy_url
-from wxproxy.upstream import Upstream
+from wxproxy.upstream_connection import Route
 
 
 async def _never(request: BaseRequest) -> StreamResponse:
@@ -92,47 +92,32 @@ async def test_a_prepared_request_has_what_connect_reads() -> None:
     assert request.proxy is None
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["https://api.weixin.qq.com", "https://127.0.0.1:8443", "https://[::1]", "https://[::1]:8443"],
-)
-async def test_a_tunnel_keeps_the_key_that_its_upstream_was_given(url: str) -> None:
-    """The connector writes a Host into our proxy_headers, of which the pool's key is a hash.
-
-    Were it another than ours, places would be taken and given back under different keys, until
-    none is left.
-    """
+async def test_a_tunnel_is_asked_for_with_the_proxys_credentials_alone() -> None:
+    """They go to the proxy as its own header, and into no text that may be shown."""
     proxy = proxy_url("egress_proxy")("http://user:a-password@proxy:3128")
-    upstream = Upstream(Origin.parse(url), asyncio.get_running_loop(), proxy)
+    route = Route(Origin.parse("https://[::1]:8443"), proxy, asyncio.get_running_loop())
     connector = TCPConnector()
-    connect = connector._update_proxy_auth_header_and_build_proxy_req(upstream.request)
+    connect = connector._update_proxy_auth_header_and_build_proxy_req(route.request)
 
-    assert upstream.request.connection_key == upstream.key
     assert connect.headers["Proxy-Authorization"].startswith("Basic ")
     assert "Authorization" not in connect.headers
-    assert "a-password" not in repr(upstream.key)
+    assert "a-password" not in repr(route.request.connection_key)
     await connector.close()
 
 
-async def test_the_connector_has_the_pool_that_we_choose_from() -> None:
-    """take() and give_back() work on these."""
-    connector = TCPConnector(limit=0, limit_per_host=5)
+async def test_the_connector_makes_connections_of_ours_and_leases_them() -> None:
+    """Connector.connect() works on these."""
+    connector = TCPConnector(limit=0)
 
-    for name in ("_conns", "_acquired", "_acquired_per_host", "_keepalive_timeout", "_factory"):
-        assert hasattr(connector, name)
-    assert list(inspect.signature(BaseConnector._release).parameters) == [
-        "self",
-        "key",
-        "protocol",
-        "should_close",
-    ]
+    assert hasattr(connector, "_factory")
     assert list(inspect.signature(BaseConnector.connect).parameters) == [
         "self",
         "req",
         "traces",
         "timeout",
     ]
-    assert "_protocol" in inspect.getsource(Connection.__init__)
+    assert hasattr(Connection, "protocol")
+    assert list(inspect.signature(Connection.close).parameters) == ["self"]
     await connector.close()
 
 

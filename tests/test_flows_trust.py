@@ -14,7 +14,7 @@ from tests.tls import Authority
 from wxproxy.accounts import Origin
 from wxproxy.app import trust
 from wxproxy.sandbox import Sandbox
-from wxproxy.upstream import UpstreamPool
+from wxproxy.upstream_connection import Connector
 
 USERS = "/cgi-bin/user/get"
 LOGIN = "/sns/jscode2session?js_code=c"  # needs no token, so that it tells of the pool alone
@@ -128,20 +128,12 @@ async def test_a_name_with_both_families_is_reached_by_the_chosen_one(
     port = int(on_ipv6.url.rpartition(":")[2])
     twin = Sandbox()
     await twin.start("127.0.0.1", port, ssl_context=authority.server_context)
-    pool = UpstreamPool(
-        connect_s=5,
-        idle_s=15,
-        limit=2,
-        family=family,
-        tls=trust(authority.ca_file),
-        resolver=_BothFamilies(),
-    )
-    upstream = pool.upstream(Origin("https", "wx.test", port))
-    connection = await pool.open(upstream)
+    connector = Connector(family=family, tls=trust(authority.ca_file), resolver=_BothFamilies())
+    connection = await connector.connect(connector.route(Origin("https", "wx.test", port)))
     assert connection.transport is not None
     reached = connection.transport.get_extra_info("peername")[0]
-    pool.discard(upstream, connection)
-    await pool.close()
+    connection.end()
+    await connector.close()
     await twin.stop()
 
     assert reached == peer

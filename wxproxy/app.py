@@ -36,6 +36,7 @@ from wxproxy.settings import ErrorStatus, ForceRefresh, ForeignToken, IpFamily, 
 from wxproxy.socket_file import SocketFile, refuse_if_taken
 from wxproxy.tasks import spawn
 from wxproxy.upstream import UpstreamPool
+from wxproxy.upstream_connection import Connector
 from wxproxy.values import Address
 from wxproxy.wechat import TokenClient, TokenConnector
 
@@ -121,12 +122,10 @@ class App:
             for account in self.accounts
         }
         self.pool = UpstreamPool(
+            Connector(family=family, tls=self._tls, proxy=settings.egress_proxy),
             connect_s=limits.connect_seconds,
             idle_s=limits.upstream_idle_seconds,
             limit=limits.upstream_connections,
-            family=family,
-            tls=self._tls,
-            proxy=settings.egress_proxy,
         )
         self.bodies = BodyKeeper(
             memory_each=limits.replay_memory_bytes,
@@ -143,7 +142,6 @@ class App:
         self.proxy = Proxy(
             router=router,
             served={account.name: self._served(account) for account in self.accounts},
-            pool=self.pool,
             bodies=self.bodies,
             local=LocalRoutes(
                 book=self._book,
@@ -336,6 +334,7 @@ class App:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             self.server.sweep()
+            self.pool.sweep()
 
     async def _watch_secrets(self) -> None:
         while True:

@@ -40,7 +40,6 @@ from wxproxy.routing import Credential, LocalPlan, Plan, Router
 from wxproxy.schedule import Token
 from wxproxy.server import ClientConnection, RequestMessage
 from wxproxy.tasks import spawn
-from wxproxy.upstream import UpstreamPool
 
 logger = logging.getLogger("wxproxy.proxy")
 
@@ -65,7 +64,6 @@ class Proxy:
         *,
         router: Router,
         served: Mapping[str, Served],
-        pool: UpstreamPool,
         bodies: BodyKeeper,
         local: LocalRoutes,
         metrics: Metrics,
@@ -74,15 +72,12 @@ class Proxy:
     ) -> None:
         self._router = router
         self._served = served
-        self._pool = pool
         self._local = local
         self._metrics = metrics
         self._clock = clock
         self._limits = limits
         self._bodies = ClientBodies(bodies, limits)
-        self._round_trips = RoundTrips(
-            pool, self._bodies, metrics=metrics, clock=clock, limits=limits
-        )
+        self._round_trips = RoundTrips(self._bodies, metrics=metrics, clock=clock, limits=limits)
         self._relay = Relay(limits.reply_gap_s)
         self._warned_foreign: set[str] = set()
         self.in_flight = 0
@@ -328,9 +323,9 @@ class Proxy:
         finally:
             x.connection.stop_waiting()
             if whole and x.written:
-                self._pool.give_back(upstream, up)
+                upstream.give_back(up)
             else:
-                self._pool.discard(upstream, up)
+                upstream.discard(up)
 
     def _is_token_trouble(self, x: Exchange, token: Token | None, answer: Answer) -> bool:
         """Whether the first attempt's reply calls the token bad; notes what any reply says."""

@@ -15,7 +15,8 @@ from wxproxy.paths import Rule
 from wxproxy.routing import Credential
 from wxproxy.schedule import Token
 from wxproxy.tasks import spawn
-from wxproxy.upstream import Upstream, UpstreamConnection, UpstreamPool
+from wxproxy.upstream import Upstream
+from wxproxy.upstream_connection import UpstreamConnection
 
 _NEEDS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 _SAFE = frozenset({"GET", "HEAD"})
@@ -26,14 +27,12 @@ class RoundTrips:
 
     def __init__(
         self,
-        pool: UpstreamPool,
         bodies: ClientBodies,
         *,
         metrics: Metrics,
         clock: Clock,
         limits: ProxyLimits,
     ) -> None:
-        self._pool = pool
         self._bodies = bodies
         self._metrics = metrics
         self._now = clock.now
@@ -53,7 +52,7 @@ class RoundTrips:
         resent = False
         while True:
             upstream = x.upstreams[0]
-            up = self._pool.take(upstream) if len(x.upstreams) == 1 else None
+            up = upstream.take() if len(x.upstreams) == 1 else None
             if up is None:
                 upstream, up = await self._connect(x)
             try:
@@ -69,17 +68,17 @@ class RoundTrips:
                         message, payload = await self._final_head(up, message.code)
             except UpstreamError as exc:
                 is_stale = up.reused and not up.heard and exc.status == UpstreamError.status
-                self._pool.discard(upstream, up)
+                upstream.discard(up)
                 self._metrics.upstream_error(exc.code)
                 if resent:
                     self._metrics.retry("connection", "failed")
                 if not (is_stale and may_resend and not resent and x.content is not None):
                     raise
                 resent = True
-                self._pool.drop_idle(upstream)
+                upstream.drop_idle()
                 x.stop_if_gone("connect")
             except BaseException:
-                self._pool.discard(upstream, up)
+                upstream.discard(up)
                 raise
             else:
                 if resent:
@@ -90,19 +89,19 @@ class RoundTrips:
     async def _connect(self, x: Exchange) -> tuple[Upstream, UpstreamConnection]:
         """A connection to the first upstream that has one."""
         failure: UpstreamError | None = None
-        for upstream in self._pool.in_order(x.upstreams):
-            up = self._pool.take(upstream)
+        for upstream in sorted(x.upstreams, key=lambda one: one.is_sinking):
+            up = upstream.take()
             if up is not None:
                 return upstream, up
             x.stage = "connect"
             try:
-                up = await self._pool.open(upstream)
+                up = await upstream.open()
             except UpstreamError as exc:
                 self._metrics.upstream_error(exc.code)
                 failure = exc
             else:
                 if x.connection.is_gone:
-                    self._pool.give_back(upstream, up)
+                    upstream.give_back(up)
                     raise ClientGone("the client left")
                 return upstream, up
             x.stop_if_gone("connect")
