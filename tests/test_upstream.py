@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.conftest import SidecarFactory
+from tests.harness import eventually
 from tests.upstreams import ScriptedResolver, ScriptedUpstream
 from tests.wire import ask_once, request
+from wxproxy import upstream
 from wxproxy.accounts import Origin
 from wxproxy.errors import UpstreamError, UpstreamTimeout
 from wxproxy.upstream import UpstreamPool
@@ -210,24 +212,54 @@ async def line() -> AsyncIterator[_Line]:
     assert made.upstream.in_use == 0
 
 
-async def test_a_burst_connects_a_few_at_a_time_and_reuses_what_comes_back() -> None:
+async def test_a_burst_connects_a_few_at_a_time_and_reuses_what_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Requests beyond the first few take warm connections instead of making as many."""
+    monkeypatch.setattr(upstream, "_MINDING_SECONDS", 3600)
     line = _Line(limit=512)
     await line.ask(200)
-    assert len(line.connector.asked) == 64
+    assert len(line.connector.asked) == 16
 
     first = line.connector.make()
     assert await line.asking[0] is first
-    await asyncio.sleep(0)
-    assert len(line.connector.asked) == 65  # its turn went to the next in line
-    for served in range(65, 200):
+    for served in range(16, 200):
         line.upstream.give_back(first)
         assert await line.asking[served] is first
-    assert len(line.connector.asked) == 65
+    assert len(line.connector.asked) == 16
 
     line.upstream.give_back(first)
     await line.close()
     assert (line.upstream.in_use, line.upstream.idle) == (0, 1)
+
+
+@pytest.mark.parametrize("late", [0.0, 3600.0], ids=["while nothing is late", "and a busy loop"])
+async def test_a_line_that_lasts_gets_more_connections(
+    monkeypatch: pytest.MonkeyPatch, late: float
+) -> None:
+    """A far WeChat answers slowly, so that more at once serve more; the limit holds."""
+    monkeypatch.setattr(upstream, "_MINDING_SECONDS", 0.001)
+    monkeypatch.setattr(upstream, "_LATE_SECONDS", -late)
+    line = _Line(limit=40)
+    await line.ask(200)
+    await eventually(lambda: len(line.connector.asked) == 40)
+    await asyncio.sleep(0.01)  # several times the pace
+
+    assert len(line.connector.asked) == 40
+    await line.close()
+
+
+async def test_a_busy_loop_does_not_connect_more_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would only be busier."""
+    monkeypatch.setattr(upstream, "_MINDING_SECONDS", 0.001)
+    monkeypatch.setattr(upstream, "_LATE_SECONDS", -3600.0)
+    monkeypatch.setattr(upstream, "_MOST_PATIENCE_SECONDS", 1e9)
+    line = _Line(limit=512)
+    await line.ask(200)
+    await asyncio.sleep(0.01)  # several times the pace
+
+    assert len(line.connector.asked) == 16
+    await line.close()
 
 
 async def test_a_connect_that_fails_leaves_its_turn_to_the_next(line: _Line) -> None:

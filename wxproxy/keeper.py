@@ -142,8 +142,6 @@ class TokenKeeper:
             if left_s <= 0 or (self._fetching is None and self._next_fetch_at > deadline):
                 raise self._unavailable()
             await self._fetch_ended.wait(left_s)
-            # All who waited wake before the first goes on to open its connection.
-            await asyncio.sleep(0)
         return token
 
     def succeeded(self, token: Token, path: str, sent_at: float) -> None:
