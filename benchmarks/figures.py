@@ -65,7 +65,7 @@ def parse_wrk(report: str) -> WrkReport:
 
 
 def _latency_ms(report: str, percent: str) -> float:
-    found = re.search(rf"^\s+{percent}%\s+([\d.]+)(us|ms|s|m)$", report, re.MULTILINE)
+    found = re.search(rf"^\s+{percent}%\s+([\d.]+)(us|ms|s|m) *$", report, re.MULTILINE)
     if found is None:
         raise ValueError("wrk printed no latencies: it needs --latency")
     return float(found[1]) * _MS[found[2]]
