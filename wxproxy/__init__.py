@@ -15,7 +15,7 @@ settings credentials config: the table of settings, secrets, and how both are re
 logs metric_families route_labels metrics: what is logged and counted
 unreachable: why an upstream could not be connected to, in words
 wechat keeping rejections keeper: the token client, and the keeper that decides on fetches
-resolver streams socket_file server body: names, client connections, request bodies
+resolver streams socket_file listening server body: names, client connections, request bodies
 upstream_connection upstream: connections to WeChat, and which one a request gets
 exchange client_body round_trip relay: the steps of forwarding one request
 local proxy status_page ops: the two listeners' behaviour

@@ -24,6 +24,7 @@ from wxproxy.errors import ConfigError, WxProxyError
 from wxproxy.events import Event, RefreshFinished, SecretReloaded
 from wxproxy.exchange import ProxyLimits, Served
 from wxproxy.keeper import KeeperSettings, KeeperStatus, TokenKeeper
+from wxproxy.listening import listen
 from wxproxy.local import LocalRoutes, LocalSettings
 from wxproxy.logs import Redactor, on_event, on_loop_error
 from wxproxy.metrics import Gauges, Metrics
@@ -45,7 +46,6 @@ logger = logging.getLogger("wxproxy")
 _TICK_SECONDS = 0.25
 _SWEEP_SECONDS = 1.0
 _SECRET_POLL_SECONDS = 10.0
-_BACKLOG = 1024
 
 _FAMILIES = {
     IpFamily.AUTO: socket.AF_UNSPEC,
@@ -287,7 +287,7 @@ class App:
         if address.path:
             site = web.UnixSite(self._runner, address.path)
         else:
-            site = web.TCPSite(self._runner, address.host or None, address.port, backlog=_BACKLOG)
+            site = web.TCPSite(self._runner, address.host or None, address.port)
         try:
             if address.path:
                 refuse_if_taken(address.path)
@@ -299,24 +299,16 @@ class App:
         self.ops_address = _shown(address, self._runner.addresses)
 
     async def _listen_proxy(self, address: Address, account: Account | None) -> None:
-        loop = asyncio.get_running_loop()
-        factory = self.server.factory(account)
         try:
-            listener: asyncio.Server
             if address.path:
                 refuse_if_taken(address.path)
-                listener = await loop.create_unix_server(factory, address.path, backlog=_BACKLOG)
-                self._socket_files.append(SocketFile(address.path))
-            else:
-                listener = await loop.create_server(
-                    factory, address.host or None, address.port, backlog=_BACKLOG
-                )
+            servers, names = await listen(address, self.server.factory(account))
         except OSError as exc:
             setting = f"listen of the account {account.name}" if account else "listen"
             raise _cannot_bind(setting, address, exc) from None
-        self.server.bound_reads(listener)
-        self._listeners.append(listener)
-        names = [one.getsockname() for one in listener.sockets]
+        if address.path:
+            self._socket_files.append(SocketFile(address.path))
+        self._listeners.extend(servers)
         self.proxy_addresses.append(_shown(address, names))
 
     async def _tick(self) -> None:

@@ -9,7 +9,6 @@ are used: they quote the request target, tokens included.
 
 import asyncio
 import math
-import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol
@@ -43,10 +42,6 @@ _NEVER = math.inf
 # Pause the client at twice this: with what one read brings, all that an upload may hold in the
 # parser's hands.
 _READ_BUFFER_BYTES = 1 << 14
-
-# What one read may bring, which Linux takes twice: uvloop reads 256 KiB at once where the kernel
-# has them. Seen with 200 uploads of 1 MB at once: 160 MiB more memory without this, 60 with it.
-_SOCKET_BUFFER_BYTES = 1 << 16
 
 
 class RequestMessage(Protocol):
@@ -390,13 +385,6 @@ class ProxyServer(Server):
     def factory(self, account: Account | None) -> Callable[[], ClientConnection]:
         """A protocol factory for one listener; ``account`` is the listener's own, or None."""
         return lambda: ClientConnection(self, account)
-
-    @staticmethod
-    def bound_reads(listener: asyncio.Server) -> None:
-        """Keep the kernel from collecting more of a request than is read at once."""
-        for one in listener.sockets:
-            # Connections inherit it; a unix socket is bounded by its sender.
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
 
     def sweep(self) -> None:
         """Expire what has waited too long; called once a second instead of a timer each."""
