@@ -301,6 +301,17 @@ async def test_a_request_that_is_over_leaves_the_turn_that_it_just_got(line: _Li
     line.upstream.give_back(made)
 
 
+async def test_a_request_that_is_over_just_as_its_time_is_stays_cancelled(line: _Line) -> None:
+    """Cancelling is not turned into an answer about a limit."""
+    await line.ask(2)
+    place, _ = line.upstream._line[0]
+    place.set_exception(TimeoutError())
+    line.asking[1].cancel()
+    await asyncio.wait(line.asking[1:])
+
+    assert line.asking[1].cancelled()
+
+
 async def test_a_connection_that_breaks_while_it_is_handed_over_is_replaced(line: _Line) -> None:
     """Nobody writes to a connection that has ended."""
     await line.ask(2)

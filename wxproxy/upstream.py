@@ -196,7 +196,7 @@ class Upstream:
         try:
             return await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
+            if place.done() and not place.cancelled() and place.exception() is None:
                 got = place.result()
                 if got is None:
                     self._leave_turn()

@@ -158,7 +158,8 @@ class TokenClient:
                             failure = FetchFailed(why, reason="network", sent=False)
             except TimeoutError:
                 raise FetchFailed(
-                    f"WeChat did not answer a token call within {self._timeout_s:g} s",
+                    f"WeChat did not answer a token call within {self._timeout_s:g} s;"
+                    " check the network on the way, it is tried again soon",
                     reason="timeout",
                 ) from None
             except aiohttp.ClientError:
