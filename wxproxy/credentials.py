@@ -38,6 +38,11 @@ class SecretSource:
         except ValueError as exc:
             raise ConfigError(f"{setting}: {path}: {exc}") from None
 
+    @property
+    def may_change(self) -> bool:
+        """Whether it comes from a file."""
+        return self._path is not None
+
     def current(self) -> Secret:
         """The last good value."""
         return self._secret

@@ -73,6 +73,27 @@ class Rejections:
             due; from two on, another program fetches too.
     """
 
+    __slots__ = (
+        "_account",
+        "_bad_at",
+        "_classic",
+        "_client",
+        "_counts",
+        "_emit",
+        "_fault_checks",
+        "_faults",
+        "_fetches",
+        "_forced",
+        "_good_at",
+        "_has_proof",
+        "_look_ended",
+        "_looking",
+        "_looks",
+        "_now",
+        "_settings",
+        "early_deaths",
+    )
+
     def __init__(
         self,
         account: Account,
