@@ -48,7 +48,7 @@ async def test_an_address_is_free_once_its_servers_are_closed() -> None:
     servers, [name] = await listen(Address("127.0.0.1", 0), lambda: _Accepted([0]))
     for server in servers:
         server.close()
-    await asyncio.sleep(0.01)  # the loop closes handles on its next turns
+        await server.wait_closed()
 
     with socket.socket() as client, pytest.raises(ConnectionRefusedError):
         client.connect(name)

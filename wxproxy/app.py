@@ -24,7 +24,7 @@ from wxproxy.errors import ConfigError, WxProxyError
 from wxproxy.events import Event, RefreshFinished, SecretReloaded
 from wxproxy.exchange import ProxyLimits, Served
 from wxproxy.keeper import KeeperSettings, KeeperStatus, TokenKeeper
-from wxproxy.listening import listen
+from wxproxy.listening import BACKLOG, listen
 from wxproxy.local import LocalRoutes, LocalSettings
 from wxproxy.logs import Redactor, on_event, on_loop_error
 from wxproxy.metrics import Gauges, Metrics
@@ -287,7 +287,7 @@ class App:
         if address.path:
             site = web.UnixSite(self._runner, address.path)
         else:
-            site = web.TCPSite(self._runner, address.host or None, address.port)
+            site = web.TCPSite(self._runner, address.host or None, address.port, backlog=BACKLOG)
         try:
             if address.path:
                 refuse_if_taken(address.path)

@@ -63,7 +63,7 @@ class TokenKeeper:
         settled: whether it has had a token, or a refusal that does not pass by itself.
     """
 
-    # Beside less memory: with a thousand accounts, less that each request must bring to the cache.
+    # With a thousand accounts the cache holds few keepers, so a request's cost grows with theirs.
     __slots__ = (
         "_classic_fetches",
         "_client",

@@ -8,7 +8,7 @@ from typing import Any
 
 from wxproxy.values import Address
 
-_BACKLOG = 1024
+BACKLOG = 1024
 
 # What one read may bring, which Linux takes twice: uvloop reads 256 KiB at once where the kernel
 # has them. Seen with 200 uploads of 1 MB at once: 160 MiB more memory without this, 60 with it.
@@ -30,19 +30,23 @@ async def listen(
     """
     loop = asyncio.get_running_loop()
     if address.path:
-        server = await loop.create_unix_server(factory, address.path, backlog=_BACKLOG)
+        server = await loop.create_unix_server(factory, address.path, backlog=BACKLOG)
     else:
         host = address.host or None
-        server = await loop.create_server(factory, host, address.port, backlog=_BACKLOG)
+        server = await loop.create_server(factory, host, address.port, backlog=BACKLOG)
     servers = [server]
     for one in server.sockets:
         # Connections inherit it; a unix socket is bounded by its sender.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
     if not isinstance(loop, asyncio.BaseEventLoop):  # asyncio's own accepts all that wait
-        for one in server.sockets:
-            servers += [
-                await _twin(loop, one.fileno(), factory) for _ in range(_ACCEPTS_A_TURN - 1)
-            ]
+        numbers = [one.fileno() for one in server.sockets] * (_ACCEPTS_A_TURN - 1)
+        try:
+            for number in numbers:
+                servers.append(await _twin(loop, number, factory))
+        except OSError:
+            for begun in servers:
+                begun.close()
+            raise
     return servers, [one.getsockname() for one in server.sockets]
 
 
@@ -52,5 +56,5 @@ async def _twin(
     """One more handle on a socket that is listened at."""
     twin = socket.socket(fileno=os.dup(number))
     if twin.family == socket.AF_UNIX:
-        return await loop.create_unix_server(factory, sock=twin, backlog=_BACKLOG)
-    return await loop.create_server(factory, sock=twin, backlog=_BACKLOG)
+        return await loop.create_unix_server(factory, sock=twin, backlog=BACKLOG)
+    return await loop.create_server(factory, sock=twin, backlog=BACKLOG)
